@@ -1,21 +1,22 @@
 """Engines opened for running, behind one seam.
 
 `BACKENDS` is lazy: a backend's library is imported when an engine is opened with it, never before.
+The trap: `open_engine` only chooses; memory is acquired, and the graph compiled, by `with`.
 """
 
 import importlib
-from collections.abc import Mapping
-from typing import Protocol, Self
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, Self, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
-from engines.errors import BackendUnavailable, EngineNotFound
+from configs import near_matches
+from engines.errors import BackendUnavailable
+from engines.machine import nvidia_reason
+from engines.names import check_file, resolve
+from engines.runtime.checked import Array, CheckedEngine, Hint, PrecisionHint
 from engines.spec import EngineSpec
 
 __all__ = ["BACKENDS", "Array", "Engine", "backend_reason", "open_engine"]
-
-Array = NDArray[np.generic]
 
 
 class Engine(Protocol):
@@ -23,8 +24,14 @@ class Engine(Protocol):
 
     spec: EngineSpec
     max_batch: int
+    outputs: tuple[str, ...]
+    """What `infer` may be asked for."""
     backend: str
-    """What runs it, for people: `OpenVINO 2026.4 bf16, 2 threads`."""
+    """What runs it, for people: `OpenVINO 2026.4 bf16, 2 threads`. Complete once the engine is open."""
+
+    @property
+    def choice(self) -> str:
+        """The line for people: `engine person 512x288 fp32 on OpenVINO 2026.4 bf16, 2 threads; no NVIDIA driver`."""
 
     def __enter__(self) -> Self: ...
 
@@ -32,3 +39,86 @@ class Engine(Protocol):
         """One batch into buffers the caller owns; only the outputs named are computed where the runtime can."""
 
     def __exit__(self, *exc: object) -> None: ...
+
+
+def open_engine(
+    engine: str | Path | EngineSpec,
+    *,
+    backend: str = "auto",
+    outputs: Sequence[str] | None = None,
+    n_threads: int | None = None,
+    hint: Hint = "latency",
+    precision_hint: PrecisionHint = "auto",
+) -> Engine:
+    """Find an engine and the backend that will run it; `with` opens it.
+
+    Args:
+        engine: a name, a path or a resolved spec; see `engines.names.resolve`.
+        backend: a key of `BACKENDS`, or `auto`: the first that is available.
+        outputs: what will be asked for: of `logits`, `alpha`, `labels`; None: everything.
+        n_threads: threads of one inference; None: all cores this process may use.
+        hint: `latency` (a stream) or `throughput` (several threads infer at once).
+        precision_hint: `f32` forbids bf16, for comparisons.
+
+    Raises:
+        EngineNotFound, EngineMismatch: see `resolve`.
+        BackendUnavailable: the backend cannot work here; the message has the command that mends it.
+    """
+    if isinstance(engine, EngineSpec):
+        spec = engine
+        check_file(spec)
+    else:
+        spec = resolve(engine)
+    name, why = (backend, "") if backend != "auto" else _best(spec)
+    kind = _class_of(name)
+    reason = kind.unavailable_reason()
+    if reason is not None:
+        raise BackendUnavailable(f"{spec.label}: {reason}")
+    if _is_fake(spec) != (name == "fake"):
+        raise BackendUnavailable(f"{spec.label} cannot run on backend {name!r}; leave backend at auto")
+    made = kind(spec, outputs=outputs, n_threads=n_threads, hint=hint, precision_hint=precision_hint)
+    made.why = why
+    return made
+
+
+def backend_reason(name: str) -> str | None:
+    """Why a backend cannot be used here, None when it can.
+
+    Raises:
+        BackendUnavailable: there is no such backend.
+    """
+    return _class_of(name).unavailable_reason()
+
+
+def _best(spec: EngineSpec) -> tuple[str, str]:
+    """The first backend that is available, and why better ones are not."""
+    if _is_fake(spec):
+        return "fake", ""
+    reasons = [nvidia_reason() or "an NVIDIA driver is here, but this version has no GPU backend"]
+    for name in BACKENDS:
+        if name == "fake":
+            continue
+        reason = backend_reason(name)
+        if reason is None:
+            return name, "; ".join(reasons)
+        reasons.append(reason)
+    raise BackendUnavailable(f"{spec.label}: no backend is available: {'; '.join(reasons[1:])}")
+
+
+def _is_fake(spec: EngineSpec) -> bool:
+    return spec.name == "fake" and not spec.sha256
+
+
+def _class_of(name: str) -> type[CheckedEngine]:
+    if name not in BACKENDS:
+        raise BackendUnavailable(f"no backend called {name!r}; {near_matches(name, ['auto', *BACKENDS])}")
+    module, _, attribute = BACKENDS[name].partition(":")
+    return cast(type[CheckedEngine], getattr(importlib.import_module(module), attribute))
+
+
+BACKENDS: dict[str, str] = {
+    "openvino": "engines.runtime.openvino_engine:OpenVinoEngine",
+    "onnxruntime": "engines.runtime.onnxruntime_engine:OnnxRuntimeEngine",
+    "fake": "engines.runtime.fake_engine:FakeEngine",
+}
+"""Name to "module:Class", best first."""

@@ -1,0 +1,160 @@
+"""What all backends share: the door. A call is checked here, then handed to the runtime.
+
+A subclass opens, runs and closes; it sees only buffers that are right. The trap is the buffer's
+address: runtimes are bound to the caller's memory, so a strided view must never get through.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.errors import EngineError, InputSizeError
+from engines.machine import usable_cores
+from engines.spec import INPUT_NAME, EngineSpec
+
+__all__ = ["CheckedEngine", "Hint", "PrecisionHint", "address_of"]
+
+Array = NDArray[np.generic]
+Hint = Literal["latency", "throughput"]
+PrecisionHint = Literal["auto", "f32"]
+
+
+class CheckedEngine(ABC):
+    """An engine that refuses what it cannot take, with the reason.
+
+    Args:
+        spec: the graph.
+        outputs: what may be asked for; only this is compiled. None: everything the graph has.
+        n_threads: threads of one inference; None: all cores this process may use.
+        hint: `latency` for one frame at a time; `throughput` for callers that infer from several threads.
+        precision_hint: `auto` lets the runtime calculate in bf16 where the CPU has it; `f32` forbids that.
+
+    Raises:
+        EngineError: the graph has no such output.
+    """
+
+    title: ClassVar[str]
+
+    def __init__(
+        self,
+        spec: EngineSpec,
+        *,
+        outputs: Sequence[str] | None = None,
+        n_threads: int | None = None,
+        hint: Hint = "latency",
+        precision_hint: PrecisionHint = "auto",
+    ) -> None:
+        self.spec = spec
+        self.max_batch = 1
+        self.outputs = tuple(spec.output.names if outputs is None else outputs)
+        for name in self.outputs:
+            if name not in spec.output.names:
+                raise EngineError(f"{spec.label} has no output {name!r}; it has {', '.join(spec.output.names)}")
+        if not self.outputs:
+            raise EngineError(f"{spec.label}: no output asked for; it has {', '.join(spec.output.names)}")
+        if n_threads is not None and n_threads < 1:
+            raise EngineError(f"{n_threads} threads for {spec.label}; expected 1 or more")
+        self.n_threads = n_threads or usable_cores()
+        self.hint: Hint = hint
+        self.precision_hint: PrecisionHint = precision_hint
+        self.backend = self.title
+        """Complete, with arithmetic and threads, once the engine is open."""
+        self.why = ""
+        """Why a better backend was not taken; empty when there is nothing to say."""
+        self._is_open = False
+        self._expected = {name: (spec.output_shape(name), np.dtype(spec.output_dtype(name))) for name in self.outputs}
+        self._input = (spec.input.shape(), np.dtype(np.uint8))
+
+    @classmethod
+    @abstractmethod
+    def unavailable_reason(cls) -> str | None:
+        """Why this backend cannot be used here, with what would mend it; None when it can."""
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Acquire memory, run once, and complete `backend`."""
+
+    @abstractmethod
+    def _run(self, image_bgr: Array, outputs: Mapping[str, Array]) -> None:
+        """One inference over checked buffers."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Release what `_open` acquired, also after it failed half way."""
+
+    @property
+    def choice(self) -> str:
+        """`engine person 512x288 fp32 on OpenVINO 2026.4 bf16, 2 threads; no NVIDIA driver`."""
+        return f"engine {self.spec.label} on {self.backend}" + (f"; {self.why}" if self.why else "")
+
+    def __enter__(self) -> Self:
+        if self._is_open:
+            raise EngineError(f"{self.spec.label} is open already; open_engine() makes another one")
+        try:
+            self._open()
+        except BaseException:
+            self._close()
+            raise
+        self._is_open = True
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._is_open = False
+        self._close()
+
+    def infer(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        """One image into buffers the caller owns; buffers that are not named stay untouched.
+
+        Args:
+            inputs: `{"image_bgr": (1, height, width, 3) uint8}`, C order.
+            outputs: any of the outputs the engine was opened with, shapes of `EngineSpec.output_shape`,
+                C order, writable.
+
+        Raises:
+            InputSizeError: a buffer with another name, type, shape or order.
+            EngineError: the engine is not open, or an output was asked for that it was not opened with.
+        """
+        if not self._is_open:
+            raise EngineError(f"{self.spec.label} is not open; write: with open_engine(...) as engine")
+        image_bgr = inputs.get(INPUT_NAME)
+        if image_bgr is None or len(inputs) != 1:
+            raise InputSizeError(f"{self.spec.label} takes one input {INPUT_NAME!r}, received {sorted(inputs)}")
+        self._check(INPUT_NAME, image_bgr, *self._input)
+        for name, buffer in outputs.items():
+            expected = self._expected.get(name)
+            if expected is None:
+                raise EngineError(
+                    f"{self.spec.label} was opened for {', '.join(self.outputs)}, asked for {name!r}; "
+                    f"open it with outputs=[..., {name!r}]"
+                )
+            self._check(name, buffer, *expected)
+            if not buffer.flags.writeable:
+                raise InputSizeError(f"{self.spec.label}: {name} is read-only; an output needs a writable buffer")
+        if not outputs:
+            raise EngineError(f"{self.spec.label}: no outputs given; name at least one of {', '.join(self.outputs)}")
+        self._run(image_bgr, outputs)
+
+    def _check(self, name: str, buffer: Array, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
+        if buffer.shape != shape or buffer.dtype != dtype:
+            raise InputSizeError(
+                f"{self.spec.label}: {name} is {buffer.dtype} {buffer.shape}, expected {dtype} {shape}"
+                + ("; resize it first (engines.geometry.resize_into)" if name == INPUT_NAME else "")
+            )
+        if not buffer.flags.c_contiguous:
+            raise InputSizeError(
+                f"{self.spec.label}: {name} has strides {buffer.strides}, expected C order (np.ascontiguousarray copies)"
+            )
+
+    def _blank_image(self) -> Array:
+        return np.zeros(*self._input)
+
+    def _blank_outputs(self) -> dict[str, Array]:
+        return {name: np.zeros(shape, dtype) for name, (shape, dtype) in self._expected.items()}
+
+
+def address_of(buffer: Array) -> int:
+    """Where a buffer begins. Good only while its owner keeps it."""
+    return buffer.ctypes.data

@@ -1,0 +1,126 @@
+"""ONNX Runtime on the CPU: the portable reference, always float32.
+
+Buffers are bound by address, so nothing is copied and nothing allocated. The trap: ONNX Runtime runs
+the whole graph whatever is bound, unless a run asks for the path to its fetches only; and its
+threads spin between calls, which starves the other workers of a stream: spinning is off.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from engines.errors import BackendUnavailable, EngineError, EngineMismatch
+from engines.runtime.checked import Array, CheckedEngine, address_of
+from engines.runtime.graph_facts import GraphFacts, check_contract
+from engines.spec import INPUT_NAME
+
+__all__ = ["OnnxRuntimeEngine", "load_session", "session_facts"]
+
+_TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
+
+
+class OnnxRuntimeEngine(CheckedEngine):
+    """A graph in an ONNX Runtime session; see `CheckedEngine` for the arguments.
+
+    One thread at a time may call `infer`; `throughput` is treated as `latency`.
+    """
+
+    title: ClassVar[str] = "ONNX Runtime"
+
+    @classmethod
+    def unavailable_reason(cls) -> str | None:
+        """Why ONNX Runtime cannot be used here, None when it can. Imports it."""
+        try:
+            import onnxruntime  # noqa: F401
+        except ImportError as error:
+            return f"onnxruntime cannot be imported ({error}); pip install onnxruntime"
+        return None
+
+    def _open(self) -> None:
+        import onnxruntime as ort
+
+        self._session = load_session(self.spec.path, n_threads=self.n_threads, optimise=True)
+        check_contract(self.spec, session_facts(self._session), self.outputs)
+        self._binding = self._session.io_binding()
+        self._bound: dict[str, int] = {}
+        self._faults = _faults()
+        self._run_options = ort.RunOptions()
+        self._run_options.only_execute_path_to_fetches = True
+        self._run(self._blank_image(), self._blank_outputs())
+        version = ".".join(ort.__version__.split(".")[:2])
+        n_threads = f"{self.n_threads} thread" + ("s" if self.n_threads > 1 else "")
+        self.backend = f"{self.title} {version} fp32, {n_threads}"
+
+    def _run(self, image_bgr: Array, outputs: Mapping[str, Array]) -> None:
+        if self._bound.keys() - {INPUT_NAME} != outputs.keys():
+            self._binding.clear_binding_outputs()
+            self._bound = {name: address for name, address in self._bound.items() if name == INPUT_NAME}
+        address = address_of(image_bgr)
+        try:
+            if self._bound.get(INPUT_NAME) != address:
+                self._binding.bind_input(INPUT_NAME, "cpu", 0, image_bgr.dtype.type, image_bgr.shape, address)
+                self._bound[INPUT_NAME] = address
+            for name, buffer in outputs.items():
+                address = address_of(buffer)
+                if self._bound.get(name) != address:
+                    self._binding.bind_output(name, "cpu", 0, buffer.dtype.type, buffer.shape, address)
+                    self._bound[name] = address
+            self._session.run_with_iobinding(self._binding, self._run_options)
+        except self._faults as error:
+            raise EngineError(f"{self.spec.label}: ONNX Runtime failed ({_line(error)})") from error
+
+    def _close(self) -> None:
+        self._session = self._binding = None
+        self._bound = {}
+        self.backend = self.title
+
+
+def load_session(path: Path, *, n_threads: int, optimise: bool) -> Any:
+    """Open an ONNX file in a sequential CPU session whose threads do not spin.
+
+    Raises:
+        BackendUnavailable: ONNX Runtime is not installed.
+        EngineMismatch: the file is not an ONNX graph that it can run.
+    """
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise BackendUnavailable(f"onnxruntime cannot be imported ({error}); pip install onnxruntime") from error
+    options = ort.SessionOptions()
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.intra_op_num_threads = n_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors only: warnings about unused initialisers are noise here
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except _faults() as error:
+        raise EngineMismatch(f"{path}: not an ONNX graph that ONNX Runtime can run ({_line(error)})") from error
+
+
+def session_facts(session: Any) -> GraphFacts:
+    """Names, types, shapes and metadata of a session."""
+    return GraphFacts(
+        inputs={node.name: _node(node) for node in session.get_inputs()},
+        outputs={node.name: _node(node) for node in session.get_outputs()},
+        metadata=dict(session.get_modelmeta().custom_metadata_map),
+    )
+
+
+def _node(node: Any) -> tuple[str, tuple[int | None, ...]]:
+    shape = tuple(side if isinstance(side, int) else None for side in node.shape)
+    return _TYPES.get(node.type, node.type), shape
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """The runtime has a class of its own for each fault, without a common base but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    return (RuntimeError, ValueError, *own)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
