@@ -145,7 +145,7 @@ class CheckedEngine(ABC):
             )
         if not buffer.flags.c_contiguous:
             raise InputSizeError(
-                f"{self.spec.label}: {name} has strides {buffer.strides}, expected C order (np.ascontiguousarray copies)"
+                f"{self.spec.label}: {name} is strided {buffer.strides}, expected C order (np.ascontiguousarray)"
             )
 
     def _blank_image(self) -> Array:

@@ -99,7 +99,7 @@ class _Request:
         self._bind(INPUT_NAME, image_bgr)
         for name, scratch in self._scratch.items():
             self._bind(name, outputs.get(name, scratch))
-        self._request.infer()
+        self._request.infer(share_outputs=True)  # else it returns copies of all outputs
 
     def _bind(self, name: str, buffer: Array) -> None:
         address = address_of(buffer)
@@ -149,7 +149,8 @@ def _tensor_at(address: int, like: Array) -> Any:
     import openvino as ov
 
     memory = (ctypes.c_uint8 * like.nbytes).from_address(address)
-    return ov.Tensor(np.ndarray(like.shape, like.dtype, memory), shared_memory=True)
+    alias = np.frombuffer(memoryview(memory), np.uint8).view(like.dtype).reshape(like.shape)
+    return ov.Tensor(alias, shared_memory=True)
 
 
 def _threads(n_threads: int) -> str:
