@@ -1,0 +1,205 @@
+"""A network becomes an ONNX graph that a stream can feed with raw frames.
+
+The graph takes uint8 NHWC BGR and holds the colour order and the normalisation; it gives `logits` at stride 4,
+`alpha` and `labels` at full size. The traps: the input must feed a Cast directly and a uint8 output must be the
+last Cast (TensorRT knows uint8 only there), and softmax at full size costs more than the decoder, so the
+subject's margin is computed at stride 4 and only that one channel is upsampled.
+"""
+
+import copy
+import json
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from engines.errors import ExportError, InputSizeError
+from engines.models.deeplab import SIDE_MULTIPLE, normalise
+from engines.spec import INPUT_NAME, LOGITS_STRIDE, Graph, OutputSpec, ResizeRule, sha256_of
+
+__all__ = ["MAX_LOGIT_DIFFERENCE", "MIN_LABEL_AGREEMENT", "Meaning", "ServedGraph", "export_graph", "parity"]
+
+OPSET = 18
+NORMALISATION = "x / 127.5 - 1, RGB"
+MAX_LOGIT_DIFFERENCE = 1e-3
+"""Between checkpoint and graph, both in float32: sums in another order differ by about 1e-5."""
+MIN_LABEL_AGREEMENT = 0.9999
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the numbers of a graph stand for; written into the file, so that the file alone can say it."""
+
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    subject: str | None
+    resize: ResizeRule = ResizeRule.LETTERBOX
+
+    @property
+    def output(self) -> OutputSpec:
+        """The graph's outputs, in its order."""
+        return OutputSpec(self.classes, None if self.subject is None else self.classes.index(self.subject))
+
+    def as_metadata(self) -> dict[str, str]:
+        """`metadata_props` of the ONNX file."""
+        return {
+            "classes": json.dumps(self.classes),
+            "palette": json.dumps(self.palette),
+            "subject": self.subject or "",
+            "resize": self.resize.value,
+            "normalisation": NORMALISATION,
+            "precision": "fp32",
+        }
+
+
+class ServedGraph(nn.Module):
+    """A network between raw frames and finished planes, as it is exported."""
+
+    def __init__(self, model: nn.Module, subject: int | None) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).eval()
+        self.subject = subject
+        # BGR costs nothing: the first convolution takes its input channels in the other order.
+        first = self.model.get_parameter("backbone.features.0.0.weight")
+        first.data = first.data.flip(1).contiguous()
+
+    def forward(self, image_bgr: Tensor) -> tuple[Tensor, ...]:
+        """(1, H, W, 3) uint8 -> logits (1, C, H/4, W/4) float32, [alpha (1, H, W) uint8,] labels (1, H, W) uint8."""
+        planes_bgr = image_bgr.float().permute(0, 3, 1, 2)
+        logits = self.model(planes_bgr * (1 / 127.5) - 1.0)
+        if self.subject is None:
+            return logits, _labels(logits)
+        # log(p / (1 - p)) of the subject: with two classes just the difference of the logits.
+        rest = torch.cat([logits[:, : self.subject], logits[:, self.subject + 1 :]], dim=1)
+        margin = logits[:, self.subject : self.subject + 1] - (
+            rest if rest.shape[1] == 1 else rest.logsumexp(dim=1, keepdim=True)
+        )
+        margin = _upsampled(margin)[:, 0]
+        alpha = (margin.sigmoid() * 255.0 + 0.5).to(torch.uint8)
+        if logits.shape[1] > 2:
+            return logits, alpha, _labels(logits)
+        is_second = margin > 0 if self.subject == 1 else margin < 0
+        return logits, alpha, is_second.to(torch.uint8)
+
+
+def export_graph(
+    model: nn.Module, meaning: Meaning, width: int, height: int, path: Path, samples_bgr: Sequence[NDArray[np.uint8]]
+) -> Graph:
+    """Write one static graph in float32 and check it against the network.
+
+    Args:
+        model: gives logits at stride 4 from normalised RGB.
+        path: the `.onnx` to write; replaced only when the new file has passed.
+        samples_bgr: images (height, width, 3) uint8 for the check; noise is used when there are none.
+
+    Returns:
+        The graph's entry for a manifest.
+
+    Raises:
+        InputSizeError: the size is not a multiple of 32.
+        ExportError: the graph differs from the network by more than the stated bounds.
+    """
+    for side, value in (("width", width), ("height", height)):
+        if value <= 0 or value % SIDE_MULTIPLE:
+            near = max(SIDE_MULTIPLE, value // SIDE_MULTIPLE * SIDE_MULTIPLE)
+            raise InputSizeError(
+                f"{side} {value} is not a multiple of {SIDE_MULTIPLE}; export at {near} or {near + SIDE_MULTIPLE}"
+            )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    served = ServedGraph(model, meaning.output.subject).eval()
+    partial = path.with_suffix(".partial.onnx")
+    try:
+        _write(served, meaning, width, height, partial)
+        samples = [s for s in samples_bgr if s.shape == (height, width, 3)] or _noise(height, width)
+        difference, agreement = parity(model, partial, samples)
+        if difference > MAX_LOGIT_DIFFERENCE or agreement < MIN_LABEL_AGREEMENT:
+            raise ExportError(
+                f"{path.name}: logits differ by {difference:.2e} (at most {MAX_LOGIT_DIFFERENCE:.0e}), "
+                f"labels agree on {agreement:.5f} (at least {MIN_LABEL_AGREEMENT}); the graph was not written"
+            )
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return Graph(file=path.name, width=width, height=height, precision="fp32", sha256=sha256_of(path))
+
+
+def parity(model: nn.Module, onnx: Path, samples_bgr: Sequence[NDArray[np.uint8]]) -> tuple[float, float]:
+    """Compare a graph (in ONNX Runtime, float32) with its network on images of the graph's size.
+
+    Returns:
+        The largest difference of a logit, and the share of pixels with the same label.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"])
+    largest, same, total = 0.0, 0, 0
+    model.eval()
+    for image_bgr in samples_bgr:
+        batch = image_bgr[None]
+        logits, labels = session.run(["logits", "labels"], {INPUT_NAME: batch})
+        with torch.inference_mode():
+            expected = model(normalise(torch.from_numpy(batch)))
+            expected_labels = _upsampled(expected).argmax(dim=1).numpy()
+        largest = max(largest, float(np.abs(logits - expected.numpy()).max()))
+        same += int((labels == expected_labels).sum())
+        total += labels.size
+    return largest, same / total
+
+
+def _write(served: ServedGraph, meaning: Meaning, width: int, height: int, path: Path) -> None:
+    import onnx
+
+    sample = torch.zeros(1, height, width, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        # The exporter's own libraries warn about their own deprecations.
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        torch.onnx.export(
+            served,
+            (sample,),
+            str(path),
+            input_names=[INPUT_NAME],
+            output_names=list(meaning.output.names),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            optimize=True,
+            verbose=False,
+        )
+    graph = onnx.load(path)
+    for node in graph.graph.node:
+        if node.op_type == "Resize":
+            for attribute in node.attribute:
+                # The same numbers for maps larger than one pixel, and the mode that every runtime knows.
+                if attribute.name == "coordinate_transformation_mode" and attribute.s == b"pytorch_half_pixel":
+                    attribute.s = b"half_pixel"
+        # Source locations and shapes of the tracer: of no use here, and a third of a small file.
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del graph.metadata_props[:]
+    for key, value in meaning.as_metadata().items():
+        graph.metadata_props.add(key=key, value=value)
+    del graph.graph.value_info[:]
+    onnx.checker.check_model(graph)
+    onnx.save(graph, path)
+
+
+def _labels(logits: Tensor) -> Tensor:
+    return _upsampled(logits).argmax(dim=1).to(torch.uint8)
+
+
+def _upsampled(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=float(LOGITS_STRIDE), mode="bilinear", align_corners=False)
+
+
+def _noise(height: int, width: int) -> list[NDArray[np.uint8]]:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (2, height // 16, width // 16, 3), dtype=np.uint8)
+    return [image.repeat(16, 0).repeat(16, 1) for image in coarse]
