@@ -5,6 +5,7 @@ One rule for training, evaluation and the stream: bilinear, half-pixel centres, 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ class Geometry:
     width: int
     height: int
 
-    def crop(self, plane: NDArray[np.generic]) -> NDArray[np.generic]:
+    def crop(self, plane: NDArray[Any]) -> NDArray[Any]:
         """The part without bars of a plane (height, width[, C]) of engine size: a view."""
         return plane[self.y : self.y + self.height, self.x : self.x + self.width]
 

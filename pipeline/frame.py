@@ -120,3 +120,7 @@ class Frame:
     ticket: Ticket
     plane: Callable[[str], NDArray[Any]]
     """`plane("image_bgr")`: a view of the slot, writable by the slot's owner alone, valid until it is handed over."""
+    captured_ns: int = 0
+    """When the source's read returned, on the monotonic clock."""
+    shown_ns: int = 0
+    """When the last sink accepted it; 0 while none has."""

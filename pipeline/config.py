@@ -1,0 +1,92 @@
+"""The options of a run, as a YAML file or the command line gives them.
+
+Sources, sinks and effects are texts in the command line's own grammar (`rtsp://...`, `file:out.mp4`,
+`blur:12`), so that one grammar serves both; they are read here once, so that a wrong one is refused
+before any process starts.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from configs import Options
+
+__all__ = ["CrfOptions", "RestartOptions", "RunConfig", "StreamConfig"]
+
+
+class StreamConfig(Options):
+    """One source and what becomes of it."""
+
+    source: str
+    """A camera number, a device, an rtsp:// or http(s):// address, a file, `synthetic` or `demo`."""
+    sinks: tuple[str, ...] = ()
+    """`window`, `file:PATH`, `browser[:PORT]`, `frames:DIR`, `jsonl:PATH`, `null`; empty: window or browser."""
+    effect: str = ""
+    """`NAME[:VALUE]`; empty: the run's effect."""
+
+
+class CrfOptions(Options):
+    """The dense CRF between segment and render."""
+
+    method: Literal["off", "reference"] = "off"
+    preset: Literal["crf-readme", "deeplab"] = "crf-readme"
+    iterations: int = Field(5, ge=1, le=50)
+
+
+class RestartOptions(Options):
+    """How often a worker may die."""
+
+    max_restarts: int = Field(3, ge=0)
+    window_s: float = Field(60.0, gt=0)
+    beat_s: float = Field(1.0, gt=0.05)
+    """How often a worker says that it lives."""
+    missed_beats: int = Field(3, ge=2)
+    """After so many it is taken for dead and killed."""
+    open_timeout_s: float = Field(60.0, gt=0)
+    """Time for a worker to become ready: engines are compiled, sources opened."""
+
+
+class RunConfig(Options):
+    """Everything that `run` needs."""
+
+    streams: tuple[StreamConfig, ...] = Field((), max_length=16)
+    engine: str = "person"
+    """`NAME[@WxH][:precision]` or a path."""
+    engines: tuple[str, ...] = ()
+    """Others that may be swapped in while running; slots are sized for the largest."""
+    backend: str = "auto"
+    effect: str = "blur"
+    strength: float = Field(1.0, ge=0, le=2)
+    pacing: Literal["auto", "live", "lossless"] = "auto"
+    crf: CrfOptions = CrfOptions()
+    size: str = ""
+    """Wanted of a camera, or made by `synthetic` and `demo`: `WxH`, `WxH@FPS`."""
+    mirror: bool = False
+    rate_hz: float | None = Field(None, gt=0, le=1000)
+    """Release a file's frames at this rate instead of its own, as a camera would."""
+    max_frames: int | None = Field(None, gt=0)
+    seconds: float | None = Field(None, gt=0)
+    slots: int = Field(0, ge=0, le=64)
+    """Frames that may be in the corridor at once, for each stream; 0: as many as its stages need."""
+    threads: int = Field(0, ge=0)
+    """Processors that the engine may use; 0: chosen by the machine and the pacing."""
+    workers: tuple[tuple[str, ...], ...] = ()
+    """Neighbouring stages that share a process; empty: one worker per stage."""
+    diary: bool = True
+    """Time stamps per stage; off measures what they cost."""
+    restart: RestartOptions = RestartOptions()
+
+    @field_validator("effect")
+    @classmethod
+    def _effect(cls, text: str) -> str:
+        return text or "blur"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, tree: Any) -> Any:
+        # `crf: reference` in a file is short for `crf: {method: reference}`; YAML reads a bare `off` as False.
+        if isinstance(tree, dict) and isinstance(tree.get("crf"), str | bool):
+            method = tree["crf"] if isinstance(tree["crf"], str) else ("reference" if tree["crf"] else "off")
+            tree = {**tree, "crf": {"method": method}}
+        return tree
+

@@ -1,0 +1,259 @@
+"""What works on this machine, what does not, and the one command that would mend it.
+
+Every library is tried, not looked up: a package that is installed and cannot be loaded is the usual
+trouble (OpenCV without libGL). The trap: this module is needed most where imports fail, so it
+imports nothing at its head that a broken installation could lack.
+"""
+
+import importlib
+import os
+import platform
+import resource
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from types import ModuleType
+
+from engines.errors import EngineError
+from engines.machine import machine_facts, nvidia_reason, usable_cores
+from engines.names import known_engines, resolve
+from engines.runtime import backend_reason
+from pipeline.listing import cameras_found
+
+__all__ = ["Finding", "Verdict", "diagnose", "told"]
+
+BROWSER_PORT = 8642
+OLDEST_PYTHON = (3, 11)
+NEEDED_MEMORY_BYTES = 1 << 30
+"""A stream keeps 0.6 GB; less than this leaves nothing for the machine."""
+NEEDED_FILES = 256
+
+
+class Verdict(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARN = "warn"
+    """A stream runs, with less."""
+    FAIL = "fail"
+    """A stream does not run, or not well enough to be used."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    topic: str
+    verdict: Verdict
+    told: str
+    """What was found."""
+    remedy: str = ""
+    """What would mend it; empty when there is nothing to mend."""
+
+
+def diagnose() -> list[Finding]:
+    """Look at everything a stream may need; takes a second or two, changes nothing, starts nothing."""
+    return [finding for check in CHECKS for finding in check()]
+
+
+def told(findings: Iterable[Finding]) -> str:
+    """The findings as lines for people: verdict, topic, what was found, and the remedy below it."""
+    rows = list(findings)
+    width = max((len(row.topic) for row in rows), default=0)
+    lines = []
+    for row in rows:
+        lines.append(f"{row.verdict:<4}  {row.topic:<{width}}  {row.told}")
+        if row.remedy:
+            lines.append(f"{'':<4}  {'':<{width}}  -> {row.remedy}")
+    return "\n".join(lines)
+
+
+def _python() -> list[Finding]:
+    version = platform.python_version()
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        return [Finding("Python", Verdict.FAIL, f"{version}, expected 3.11 or newer", "install Python 3.11 or newer")]
+    return [Finding("Python", Verdict.OK, f"{version} on {platform.system()} {platform.machine()}")]
+
+
+def _cpu() -> list[Finding]:
+    facts = machine_facts()
+    features = facts["cpu_features"]
+    assert isinstance(features, list)
+    n_cores = usable_cores()
+    text = f"{facts['cpu']}, {n_cores} of {facts['cores']} cores usable, {' '.join(features) or 'no vector extensions'}"
+    if n_cores < 2:
+        return [Finding("CPU", Verdict.WARN, text, "give it two cores or more: stages run side by side")]
+    if platform.machine() == "x86_64" and "avx2" not in features:
+        return [
+            Finding("CPU", Verdict.WARN, text, "without AVX2 expect a few frames a second; try --engine person@256x256")
+        ]
+    return [Finding("CPU", Verdict.OK, text)]
+
+
+def _nvidia() -> list[Finding]:
+    reason = nvidia_reason()
+    gpu = reason or "driver present, libcuda can be loaded"
+    findings = [Finding("NVIDIA GPU", Verdict.OK, f"{gpu}; this version runs on the CPU")]
+    for name in ("tensorrt", "tensorrt_rtx"):
+        module, problem = _imported(name)
+        if module is not None:
+            return [*findings, Finding("TensorRT", Verdict.OK, f"{name} {_version(module)}, not used by this version")]
+        if not isinstance(problem, ModuleNotFoundError):
+            return [*findings, Finding("TensorRT", Verdict.WARN, f"{name} cannot be loaded ({problem})")]
+    return [*findings, Finding("TensorRT", Verdict.OK, "not installed, not needed")]
+
+
+def _backends() -> list[Finding]:
+    findings = []
+    for topic, name in (("OpenVINO", "openvino"), ("ONNX Runtime", "onnxruntime")):
+        reason = backend_reason(name)
+        if reason is None:
+            findings.append(Finding(topic, Verdict.OK, _version(importlib.import_module(name)).split("-")[0]))
+        else:
+            findings.append(Finding(topic, Verdict.WARN, reason, f"pip install {name}"))
+    if all(finding.verdict is not Verdict.OK for finding in findings):
+        findings.append(Finding("Backend", Verdict.FAIL, "no engine can run", "pip install openvino"))
+    return findings
+
+
+def _crf() -> list[Finding]:
+    from engines.crf import unavailable_reason
+
+    reason = unavailable_reason()
+    if reason is None:
+        return [Finding("Reference CRF", Verdict.OK, "pydensecrf is installed")]
+    return [
+        Finding("Reference CRF", Verdict.OK, "not installed, needed for --crf reference only", reason.split("; ")[-1])
+    ]
+
+
+def _opencv() -> list[Finding]:
+    module, problem = _imported("cv2")
+    if module is not None:
+        return [Finding("OpenCV", Verdict.OK, _version(module))]
+    if "No module" in str(problem):
+        return [Finding("OpenCV", Verdict.FAIL, "not installed", "pip install opencv-python")]
+    return [Finding("OpenCV", Verdict.FAIL, str(problem), "sudo apt-get install -y libgl1 libglib2.0-0")]
+
+
+def _ffmpeg() -> list[Finding]:
+    module, problem = _imported("av")
+    if module is None:
+        return [Finding("FFmpeg", Verdict.FAIL, f"PyAV cannot be loaded ({problem})", "pip install av")]
+    text = f"PyAV {_version(module)}, FFmpeg {getattr(module, 'ffmpeg_version_info', '(version unknown)')}"
+    try:
+        module.Codec("libx264", "w")
+    except ValueError:  # PyAV's UnknownCodecError is one
+        remedy = "pip install --force-reinstall --only-binary av av"
+        return [Finding("FFmpeg", Verdict.FAIL, f"{text}, without libx264: no file can be written", remedy)]
+    return [Finding("FFmpeg", Verdict.OK, f"{text}, libx264")]
+
+
+def _display() -> list[Finding]:
+    for name in ("WAYLAND_DISPLAY", "DISPLAY"):
+        if os.environ.get(name):
+            return [Finding("Display", Verdict.OK, f"{name}={os.environ[name]}")]
+    return [Finding("Display", Verdict.OK, "none: run shows the picture in the browser")]
+
+
+def _cameras() -> list[Finding]:
+    cameras = cameras_found()
+    if not cameras:
+        return [Finding("Cameras", Verdict.WARN, "no /dev/video* that gives pictures", "plug one in, or run demo")]
+    findings = []
+    for camera in cameras:
+        if not camera.problem:
+            findings.append(Finding("Cameras", Verdict.OK, f"{camera.path}: {camera.name}"))
+        elif "permission" in camera.problem:
+            remedy = "sudo usermod -aG video $USER   (then log in again)"
+            findings.append(Finding("Cameras", Verdict.FAIL, f"{camera.path}: {camera.problem}", remedy))
+        else:
+            remedy = f"close what uses it (fuser -v {camera.path} shows it), or unplug it and plug it in again"
+            findings.append(Finding("Cameras", Verdict.WARN, f"{camera.path}: {camera.problem}", remedy))
+    return findings
+
+
+def _memory() -> list[Finding]:
+    facts = machine_facts()
+    sizes = [size for size in (facts["memory_bytes"], facts["memory_limit_bytes"]) if isinstance(size, int)]
+    text = " of machine, ".join(f"{size / 2**30:.1f} GiB" for size in sizes) or "unknown"
+    text += " of container" if len(sizes) == 2 else ""
+    locked, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    text += f"; may lock {'any amount' if locked == resource.RLIM_INFINITY else f'{locked >> 10} KiB'}"
+    if sizes and min(sizes) < NEEDED_MEMORY_BYTES:
+        findings = [Finding("Memory", Verdict.FAIL, text, "give it 1 GiB or more; a smaller source size needs less")]
+    else:
+        findings = [Finding("Memory", Verdict.OK, text)]
+    try:
+        os.close(os.memfd_create("segstream-doctor"))
+        findings.append(Finding("Shared memory", Verdict.OK, "memfd: nothing can be left behind"))
+    except (AttributeError, OSError) as error:
+        findings.append(Finding("Shared memory", Verdict.WARN, f"no memfd ({error}): named shared memory is used", ""))
+    return findings
+
+
+def _open_files() -> list[Finding]:
+    n_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if n_files != resource.RLIM_INFINITY and n_files < NEEDED_FILES:
+        return [Finding("Open files", Verdict.WARN, f"limit {n_files}", f"ulimit -n {NEEDED_FILES * 4}")]
+    return [Finding("Open files", Verdict.OK, f"limit {'none' if n_files == resource.RLIM_INFINITY else n_files}")]
+
+
+def _engines() -> list[Finding]:
+    findings = []
+    for known in known_engines():
+        if known.manifest is None:
+            findings.append(Finding("Engines", Verdict.WARN, known.problem, "export it again, or remove its folder"))
+            continue
+        try:
+            for graph in known.manifest.graphs:
+                resolve(f"{known.manifest_path}@{graph.width}x{graph.height}:{graph.precision}")
+        except EngineError as error:
+            findings.append(Finding("Engines", Verdict.FAIL, str(error), "fetch or export it again"))
+        else:
+            findings.append(Finding("Engines", Verdict.OK, f"{known.name}: {known.graphs} ({known.manifest_path})"))
+    if not findings:
+        findings.append(Finding("Engines", Verdict.FAIL, "none found", "pip install --force-reinstall segstream"))
+    return findings
+
+
+def _port() -> list[Finding]:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", BROWSER_PORT))
+        except OSError as error:
+            told = f"{BROWSER_PORT}: {(error.strerror or 'cannot be bound').lower()}; the next free one is taken"
+            return [Finding("Browser port", Verdict.WARN, told, "--sink browser:PORT chooses another")]
+    return [Finding("Browser port", Verdict.OK, f"{BROWSER_PORT} is free")]
+
+
+def _imported(name: str) -> tuple[ModuleType | None, Exception | None]:
+    try:
+        return importlib.import_module(name), None
+    except (ImportError, OSError, RuntimeError) as error:  # a missing library shows as any of these
+        return None, error
+
+
+def _version(module: ModuleType) -> str:
+    return str(getattr(module, "__version__", "of unknown version"))
+
+
+CHECKS: tuple[Callable[[], list[Finding]], ...] = (
+    _python,
+    _cpu,
+    _nvidia,
+    _backends,
+    _crf,
+    _opencv,
+    _ffmpeg,
+    _display,
+    _cameras,
+    _memory,
+    _open_files,
+    _engines,
+    _port,
+)
+"""In the order in which they are told."""

@@ -1,0 +1,120 @@
+"""A run made concrete: what the options leave open is chosen here, and said with its reason.
+
+Everything a person may have mistyped is looked at before any process starts.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from configs import ConfigError
+from engines.names import resolve
+from pipeline.config import RunConfig
+from pipeline.effects import EFFECTS, effect_from_text
+from pipeline.settings import Settings
+from pipeline.sinks import default_sink, sink_from_text
+from pipeline.sources import Wanted, source_from_uri
+from pipeline.topology import Topology, WorkerPlan, engine_threads, plan, usable_cpus
+
+__all__ = ["Run", "prepare"]
+
+_SHOWS = ("window", "browser")
+"""Sinks that a person watches: they make a run live."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Options, chosen and checked."""
+
+    config: RunConfig
+    topology: Topology
+    pacing: str
+    why_pacing: str
+    sinks: tuple[tuple[str, ...], ...]
+    """For each stream."""
+    engines: tuple[str, ...]
+    """The first one and those that may be swapped in."""
+    settings: Settings
+    n_threads: int
+
+    def job(
+        self, worker: WorkerPlan, incarnation: int, *, settings: Settings, folder: str, status: str, control: str
+    ) -> dict[str, Any]:
+        """All that a worker process is told at its start."""
+        crf = self.config.crf
+        return {
+            "name": worker.name,
+            "index": worker.index,
+            "incarnation": incarnation,
+            "stages": list(worker.stages),
+            "streams": list(worker.streams),
+            "next": worker.next,
+            "home": worker.home,
+            "config": self.config.model_dump(mode="json"),
+            "pacing": self.pacing,
+            "n_threads": self.n_threads,
+            "diary": list(self.topology.diary),
+            "settings": settings.to_json(),
+            "folder": folder,
+            "status": status,
+            "control": control,
+            "opencv_threads": 1 if usable_cpus() <= 4 else 2,
+            "options": {
+                "sinks": [list(texts) for texts in self.sinks],
+                "engines": list(self.engines),
+                "effects": sorted(EFFECTS),
+                "crf": crf.method,
+                "crf_params": crf.preset,
+                "crf_iterations": crf.iterations,
+            },
+        }
+
+
+def prepare(config: RunConfig) -> Run:
+    """Check the options of a run and choose what they leave open.
+
+    Raises:
+        ConfigError: something that cannot be as it is written.
+        EngineError: an engine that is not there or does not fit its manifest.
+    """
+    if not config.streams:
+        raise ConfigError("no source; name one, such as: run_stream.py run demo (list shows them all)")
+    wanted = Wanted.from_text(config.size) if config.size else Wanted()
+    kinds = [source_from_uri(stream.source, wanted=wanted) for stream in config.streams]
+    sinks = tuple(_sinks(stream.sinks, number, len(config.streams)) for number, stream in enumerate(config.streams))
+    effects = tuple(stream.effect or config.effect for stream in config.streams)
+    for text in effects:
+        effect_from_text(text)
+    engines = tuple(dict.fromkeys((config.engine, *config.engines)))
+    for engine in engines:
+        resolve(engine)
+    pacing, why = _pacing(config, [kind.is_live for kind in kinds], sinks)
+    return Run(
+        config=config,
+        topology=plan(config, len(config.streams)),
+        pacing=pacing,
+        why_pacing=why,
+        sinks=sinks,
+        engines=engines,
+        settings=Settings(0, config.engine, effects, config.strength),
+        n_threads=engine_threads(config, live=pacing == "live"),
+    )
+
+
+def _sinks(texts: tuple[str, ...], number: int, n_streams: int) -> tuple[str, ...]:
+    chosen = texts or (default_sink(),)
+    for text in chosen:
+        sink_from_text(text)
+    if n_streams == 1:
+        return chosen
+    return tuple(text.replace("{stream}", str(number)) for text in chosen)
+
+
+def _pacing(config: RunConfig, are_live: list[bool], sinks: tuple[tuple[str, ...], ...]) -> tuple[str, str]:
+    if config.pacing != "auto":
+        return config.pacing, "asked for"
+    if any(are_live):
+        return "live", "a camera does not wait"
+    watched = [text for texts in sinks for text in texts if text.partition(":")[0] in _SHOWS]
+    if watched:
+        return "live", f"somebody watches ({watched[0]})"
+    return "lossless", "a file, and nobody watches"

@@ -1,0 +1,179 @@
+"""Composites each frame with its own mask and gives it to the sinks."""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from engines.names import resolve
+from engines.spec import EngineSpec
+from pipeline.effects import Painter, effect_from_text
+from pipeline.errors import SinkError
+from pipeline.fanout import Fanout, InFlight
+from pipeline.frame import Frame, StreamFormat
+from pipeline.matte import Matte, MatteUpsampler
+from pipeline.settings import Settings
+from pipeline.sinks import Shown, Sink, sink_from_text
+from pipeline.stages import StageContext
+
+__all__ = ["Render"]
+
+_UPDATE_NS = 500_000_000
+_CLOSE_TIMEOUT_S = 20.0
+"""For sinks to write what they have; a supervisor in a hurry kills earlier."""
+
+
+@dataclass
+class _Look:
+    """What one epoch's settings make of one stream."""
+
+    upsampler: MatteUpsampler
+    painter: Painter
+    planes: tuple[str, ...]
+    told: dict[str, Any]
+
+
+class Render:
+    """`image_bgr` and the mask to `composite`, then to every sink. Holds frames until their sinks let go."""
+
+    reads: ClassVar[frozenset[str]] = frozenset({"image_bgr", "alpha", "labels"})
+    writes: ClassVar[frozenset[str]] = frozenset({"composite"})
+    needs_format: ClassVar[bool] = True
+    tail: ClassVar[str] = "sinks"
+
+    def __init__(self, context: StageContext) -> None:
+        self.context = context
+        self.in_flight = 2
+        self._formats: Mapping[int, StreamFormat] = {}
+        self._fanouts: dict[int, Fanout] = {}
+        self._looks: dict[int, _Look] = {}
+        self._flying: deque[tuple[Frame, InFlight]] = deque()
+        self._next_update_ns = 0
+        self._ended: set[int] = set()
+
+    def begin(self, formats: Mapping[int, StreamFormat]) -> None:
+        """Open the sinks.
+
+        Raises:
+            SinkError: one cannot be opened; at the start that ends the run.
+        """
+        self._formats = formats
+        n_threads = 0
+        for stream in self.context.streams:
+            sinks: dict[str, Sink] = {}
+            for text in self.context.options["sinks"][stream]:
+                options = sink_from_text(text)
+                if self.context.part and "part" in type(options).model_fields:
+                    options = options.model_copy(update={"part": self.context.part})
+                sinks[text] = options.open(formats[stream], pacing=self.context.pacing, announce=self._announce)
+            fanout = Fanout(sinks, live=self.context.pacing == "live", wake=self.context.wake, tell=self._failed)
+            self._fanouts[stream] = fanout
+            n_threads = max(n_threads, fanout.n_threads)
+        # One frame with every sink that lags, one waiting, one being painted: more cannot be held at once.
+        self.in_flight = n_threads + 2 if n_threads else 1
+
+    def prepare(self, settings: Settings) -> dict[int, _Look]:
+        """Make the painters and the upsampling of these settings."""
+        spec = resolve(settings.engine)
+        looks = {}
+        for stream in self.context.streams:
+            format = self._formats[stream]
+            text = settings.effects[stream] if settings.mask else "none"
+            painter = effect_from_text(text).with_strength(settings.strength).open(format)
+            told = {
+                "engine": settings.engine,
+                "effect": settings.effects[stream],
+                "strength": settings.strength,
+                "mask": settings.mask,
+                "engines": self.context.options["engines"],
+                "effects": self.context.options["effects"],
+            }
+            looks[stream] = _Look(MatteUpsampler(format, spec), painter, _mask_planes(spec), told)
+        return looks
+
+    def use(self, prepared: Any) -> None:
+        """Paint by these from the next frame on."""
+        self._looks = prepared
+
+    def submit(self, frames: Sequence[Frame]) -> None:
+        """Paint, and give to the sinks."""
+        for frame in frames:
+            stream = frame.ticket.stream
+            look = self._looks[stream]
+            planes = {name: frame.plane(name) for name in look.planes}
+            matte = look.upsampler.matte(planes.get("alpha"), planes.get("labels"))
+            composite = frame.plane("composite")
+            look.painter.paint(frame.plane("image_bgr"), matte, frame.ticket.pts_ns, composite)
+            shown = Shown(
+                composite_bgr=composite,
+                matte=self._kept(matte, stream),
+                sequence=frame.ticket.sequence,
+                pts_ns=frame.ticket.pts_ns,
+                captured_ns=frame.captured_ns,
+                stream=stream,
+            )
+            self._flying.append((frame, self._fanouts[stream].give(shown)))
+        self._look_after_sinks()
+
+    def finished(self) -> Iterator[Frame]:
+        """Frames that every sink has let go of, in order; `shown_ns` says when the last sink took them."""
+        while self._flying and self._flying[0][1].holders == 0:
+            frame, flight = self._flying.popleft()
+            frame.shown_ns = flight.accepted_ns
+            yield frame
+        self._look_after_sinks()
+
+    def end(self, stream: int) -> bool:
+        """Close the stream's sinks."""
+        if stream in self._ended:
+            return True
+        self._ended.add(stream)
+        return self._fanouts[stream].close(_CLOSE_TIMEOUT_S)
+
+    def order(self, what: str) -> None:
+        """`snapshot`: sinks that can, keep the next picture."""
+        for fanout in self._fanouts.values():
+            for sink in fanout.sinks:
+                take = getattr(sink, what, None)
+                if take is not None:
+                    take()
+
+    def close(self) -> None:
+        """Close what is still open."""
+        for stream in list(self._fanouts):
+            self.end(stream)
+
+    def _kept(self, matte: Matte, stream: int) -> Matte | None:
+        # The upsampler reuses its buffers, so a sink in a thread of its own gets a copy of the mask.
+        sinks = self._fanouts[stream].sinks
+        if not any(sink.needs_matte for sink in sinks):
+            return None
+        return matte.copy()
+
+    def _look_after_sinks(self) -> None:
+        now_ns = time.monotonic_ns()
+        if now_ns < self._next_update_ns:
+            return
+        self._next_update_ns = now_ns + _UPDATE_NS
+        for stream, fanout in self._fanouts.items():
+            numbers = {**self.context.ledgers[stream].numbers(), **self._looks[stream].told} if self._looks else {}
+            for sink in fanout.sinks:
+                if numbers:
+                    sink.update(numbers)
+                for command in sink.commands():
+                    self.context.tell({"type": "command", "stream": stream, **command})
+            if fanout.failures() and stream not in self._ended:
+                raise SinkError(f"no sink is left for stream {stream}")
+
+    def _announce(self, line: str) -> None:
+        self.context.tell({"type": "announce", "line": line})
+
+    def _failed(self, name: str, why: str) -> None:
+        self.context.tell({"type": "event", "what": f"sink {name} failed", "why": why, "sink": name})
+
+
+def _mask_planes(spec: EngineSpec) -> tuple[str, ...]:
+    if spec.output.subject is None:
+        return ("labels",)
+    return ("alpha",) if len(spec.output.classes) == 2 else ("alpha", "labels")

@@ -1,0 +1,79 @@
+"""Runs the engine from plane to plane. The only stage that needs a backend's library."""
+
+from typing import Any, ClassVar
+
+from engines.names import resolve
+from engines.runtime import Engine, open_engine
+from pipeline.frame import Frame
+from pipeline.settings import Settings
+from pipeline.stages import PlainStage, StageContext
+
+__all__ = ["Segment"]
+
+
+class Segment(PlainStage):
+    """`tensor_bgr` to `alpha` or `labels`, or to `logits` when refine follows.
+
+    A new engine is opened in `prepare` while the old one serves; the old one is closed only when
+    no frame of its epoch can come any more, that is when a third is prepared.
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({"tensor_bgr"})
+    writes: ClassVar[frozenset[str]] = frozenset({"alpha", "labels", "logits"})
+    needs_format: ClassVar[bool] = False
+
+    def __init__(self, context: StageContext) -> None:
+        super().__init__(context)
+        self._opened: dict[str, Engine] = {}
+        self._engine: Engine | None = None
+        self._outputs: tuple[str, ...] = ()
+
+    def prepare(self, settings: Settings) -> Engine:
+        """Open and warm the engine unless it is open already."""
+        found = self._opened.get(settings.engine)
+        if found is not None:
+            return found
+        spec = resolve(settings.engine)
+        engine = open_engine(
+            spec,
+            backend=self.context.backend,
+            outputs=outputs_wanted(spec.output.classes, spec.output.subject, self.context.options),
+            n_threads=self.context.n_threads,
+        )
+        engine.__enter__()
+        self._opened[settings.engine] = engine
+        return engine
+
+    def use(self, prepared: Any) -> None:
+        """Serve with this engine from the next frame on."""
+        engine: Engine = prepared
+        before, self._engine = self._engine, engine
+        output = engine.spec.output
+        self._outputs = outputs_wanted(output.classes, output.subject, self.context.options)
+        for name, opened in list(self._opened.items()):
+            if opened is not engine and opened is not before:
+                del self._opened[name]
+                opened.__exit__(None, None, None)
+        self.context.tell({"type": "engine", "engine": engine.spec.label, "backend": engine.backend})
+
+    def process(self, frame: Frame) -> None:
+        """One inference, straight into the slot."""
+        assert self._engine is not None, "use() comes before the first frame"
+        outputs = {name: frame.plane(name)[None] for name in self._outputs}
+        self._engine.infer({"image_bgr": frame.plane("tensor_bgr")[None]}, outputs)
+
+    def close(self) -> None:
+        """Close every engine that is open."""
+        for engine in self._opened.values():
+            engine.__exit__(None, None, None)
+        self._opened.clear()
+
+
+def outputs_wanted(classes: tuple[str, ...], subject: int | None, options: Any) -> tuple[str, ...]:
+    """Which planes the engine writes: what the next stage reads, and no more."""
+    if options.get("crf", "off") != "off":
+        return ("logits",)
+    if subject is None:
+        return ("labels",)
+    # Two classes need no label map: it is alpha against a half.
+    return ("alpha",) if len(classes) == 2 else ("alpha", "labels")

@@ -1,0 +1,433 @@
+"""Starts the workers, watches them, replaces the dead, ends the run.
+
+`STARTING -> RUNNING -> DRAINING -> STOPPED`. All workers are started at once: engines are compiled
+while capture still opens its source, and the memory follows when the format is known. One loop, one
+thread; workers die with it.
+"""
+
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from types import FrameType
+from typing import Any
+
+from engines.names import resolve
+from pipeline.errors import StreamError, WorkerFailed
+from pipeline.frame import StreamFormat
+from pipeline.layout import planes_of
+from pipeline.link import Bell, ControlOut, StatusIn, Waiter, context, make_socket_folder, remove_socket_folder
+from pipeline.process import WorkerProcess
+from pipeline.recovery import Recovery
+from pipeline.run import Run
+from pipeline.slots import SlotPool, capacities
+from pipeline.timing import Ledger
+
+__all__ = ["State", "Supervisor"]
+
+_DRAIN_S = 1.0
+"""After an interrupt, for frames in the corridor to be shown; then they are dropped."""
+_STOP_S = 0.6
+"""For workers to close their files and end; then they are killed."""
+_CLOSE_S = 20.0
+"""The same when nobody is in a hurry: an encoder may have seconds of work left."""
+
+
+class State(Enum):
+    """Where a run is."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class Supervisor:
+    """One run, from the first process to the last."""
+
+    def __init__(self, run: Run, watch: Callable[["Supervisor"], None]) -> None:
+        """`watch` is called about ten times a second, to display what goes on."""
+        self.run_plan = run
+        self.state = State.STARTING
+        self.settings = run.settings
+        self.formats: dict[int, StreamFormat] = {}
+        self.ledgers: dict[int, Ledger] = {}
+        self.pools: dict[int, SlotPool] = {}
+        self.restarts = 0
+        self.reclaimed = 0
+        self.was_interrupted = False
+        self.engine_told: dict[str, str] = {}
+        """`engine` and `backend` as the segment worker opened them."""
+        self.events: list[dict[str, Any]] = []
+        self.announcements: list[str] = []
+        self._watch = watch
+        self._began_ns = time.monotonic_ns()
+        self._workers: dict[str, WorkerProcess] = {}
+        self._deaths: deque[float] = deque()
+        self._recovery: Recovery | None = None
+        self._version = 0
+        self._done: set[int] = set()
+        self._failure: str | None = None
+        self._pending: dict[int, tuple[Any, set[str]]] = {}
+        self._drain_until = float("inf")
+        self._signals = 0
+        self._has_started = False
+
+    def run(self) -> None:
+        """Run to the end of the streams, or until interrupted.
+
+        Raises:
+            StreamError: a source, a sink or a worker failed for good; what was shown so far is kept.
+        """
+        self._folder = make_socket_folder()
+        self._ctx = context()
+        self._bell = Bell()
+        self._control = ControlOut(self._ctx, self._folder)
+        self._status = StatusIn(self._ctx, self._folder)
+        self._waiter = Waiter([self._status, self._control, self._bell])
+        try:
+            with self._signals_caught():
+                for plan in self.run_plan.topology.workers:
+                    self._spawn(plan.name, 1)
+                while self.state is not State.STOPPED:
+                    self._turn()
+        finally:
+            self._end_workers()
+            self._status.close()
+            self._control.close()
+            self._ctx.term()
+            self._bell.close()
+            remove_socket_folder(self._folder)
+        if self._failure is not None:
+            raise StreamError(self._failure)
+
+    def close(self) -> None:
+        """Give the memory back; ledgers cannot be read afterwards."""
+        for pool in self.pools.values():
+            pool.close()
+        for ledger in self.ledgers.values():
+            ledger.close()
+
+    def drain(self) -> None:
+        """End the streams: no new frames, those in the corridor are still shown."""
+        if self.state is State.RUNNING:
+            self.state = State.DRAINING
+            self._control.send({"type": "drain"})
+        elif self.state is State.STARTING:
+            self.state = State.STOPPED
+
+    def change(self, **changes: Any) -> None:
+        """Change settings at a frame boundary: workers prepare first, then capture stamps the new epoch."""
+        settings = max((s for s, _ in self._pending.values()), key=lambda s: s.epoch, default=self.settings)
+        settings = settings.changed(**changes)
+        self._pending[settings.epoch] = (settings, {w.name for w in self._workers.values() if w.is_ready})
+        self._control.send({"type": "prepare", "settings": settings.to_json()})
+
+    # -- the loop
+
+    def _turn(self) -> None:
+        self._waiter.wait(0.1)
+        self._bell.hush()
+        if self._signals:
+            self._interrupted()
+        for heard in self._control.listeners():
+            name, _, incarnation = heard.rpartition("#")
+            worker = self._workers.get(name)
+            if worker is not None and incarnation == str(worker.incarnation):
+                worker.is_listening = True
+                self._is_up(worker)
+        for message in self._status.take():
+            self._hear(message)
+        self._check_alive()
+        if self.state is State.STARTING:
+            self._advance_start()
+        self._advance_recovery()
+        if self.formats and len(self._done) == len(self.formats):
+            self.state = State.STOPPED
+        if time.monotonic() > self._drain_until:
+            self.event("supervisor", "drain cut short", f"frames in the corridor took longer than {_DRAIN_S:g} s")
+            self.state = State.STOPPED
+        self._watch(self)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        worker = self._workers.get(message.get("worker", ""))
+        if worker is None or message.get("incarnation") != worker.incarnation:
+            return  # the last words of one that was replaced
+        worker.last_beat = time.monotonic()
+        if kind == "format":
+            self._take_format(message["stream"], StreamFormat.from_json(message["format"]))
+        elif kind == "ready":
+            worker.endpoints = {k: message[k] for k in ("frames", "credits") if k in message}
+            self._is_up(worker)
+        elif kind == "routed" and self._recovery is not None:
+            self._recovery.routed(worker.name, message["version"])
+        elif kind == "held" and self._recovery is not None:
+            self._recovery.held(worker.name, message["census"], message["held"])
+        elif kind == "prepared":
+            self._prepared(worker.name, message)
+        elif kind == "engine":
+            self.engine_told = {"engine": message["engine"], "backend": message["backend"]}
+        elif kind == "event":
+            self.event(worker.name, message["what"], message["why"])
+        elif kind == "failure":
+            self._failure = message["why"]
+            self.event(worker.name, "failed", message["why"])
+        elif kind == "announce":
+            self.announcements.append(message["line"])
+        elif kind == "command":
+            self._command(message)
+        elif kind == "done":
+            self._done.add(message["stream"])
+        elif kind == "failed":
+            worker.failure = message
+
+    def _is_up(self, worker: WorkerProcess) -> None:
+        worker.is_ready = worker.is_listening and bool(worker.endpoints)
+        if worker.is_ready and self._has_started:
+            self._publish_routes()
+
+    def _command(self, message: dict[str, Any]) -> None:
+        if message.get("do") == "quit":
+            self.drain()
+        elif message.get("do"):
+            self._control.send({"type": "order", "what": message["do"]})
+        elif message.get("set") == "effect":
+            effects = list(self._latest().effects)
+            effects[message["stream"]] = str(message["value"])
+            self.change(effects=tuple(effects))
+        elif message.get("set") == "strength":
+            self.change(strength=min(2.0, max(0.0, float(message["value"]))))
+        elif message.get("set") == "mask":
+            self.change(mask=bool(message["value"]))
+        elif message.get("set") == "engine":
+            if message["value"] in self.run_plan.engines:
+                self.change(engine=str(message["value"]))
+            else:
+                known = ", ".join(self.run_plan.engines)
+                self.event("supervisor", "engine refused", f"{message['value']!r} is not one of {known}")
+
+    def _latest(self) -> Any:
+        return max((s for s, _ in self._pending.values()), key=lambda s: s.epoch, default=self.settings)
+
+    def _prepared(self, worker: str, message: dict[str, Any]) -> None:
+        pending = self._pending.get(message["epoch"])
+        if pending is None:
+            return
+        settings, waiting = pending
+        if message["why"]:
+            del self._pending[message["epoch"]]
+            self.event(worker, "settings refused", message["why"])
+            return
+        waiting.discard(worker)
+        if not waiting:
+            del self._pending[message["epoch"]]
+            self.settings = settings
+            self._control.send({"type": "epoch", "epoch": settings.epoch})
+
+    # -- the start
+
+    def _advance_start(self) -> None:
+        workers = self._workers.values()
+        if all(w.is_ready for w in workers) and len(self.formats) == len(self.run_plan.config.streams):
+            if not self._version:
+                self._publish_routes()
+            return
+        limit_s = self.run_plan.config.restart.open_timeout_s
+        if time.monotonic_ns() - self._began_ns > limit_s * 1e9:
+            late = ", ".join(w.name for w in workers if not w.is_ready)
+            self._fail(f"{late}: not ready within {limit_s:g} s; raise restart.open_timeout_s if the machine is slow")
+
+    def _take_format(self, stream: int, format: StreamFormat) -> None:
+        if stream in self.formats:
+            return  # a restarted capture: the memory is there, and the format is fixed for the run
+        self.formats[stream] = format
+        if len(self.formats) < len(self.run_plan.config.streams):
+            return
+        topology = self.run_plan.topology
+        for number, known in sorted(self.formats.items()):
+            layouts = [planes_of(known, resolve(engine)) for engine in self.run_plan.engines]
+            n_slots = self.run_plan.config.slots or topology.slots(len(self.run_plan.sinks[number]))
+            self.pools[number] = SlotPool.create(n_slots, capacities(layouts))
+            self.ledgers[number] = Ledger.create(topology.diary)
+        for worker in self._workers.values():
+            self._send_memory(worker)
+
+    def _send_memory(self, worker: WorkerProcess) -> None:
+        fds: list[int] = []
+        streams = []
+        for number in worker.plan.streams:
+            pool, ledger = self.pools[number], self.ledgers[number]
+            fds += [pool.region.fd, ledger.region.fd]
+            streams.append(
+                {
+                    "stream": number,
+                    "format": self.formats[number].to_json(),
+                    "n_slots": pool.n_slots,
+                    "plane_bytes": pool.plane_bytes,
+                }
+            )
+        worker.lifeline.send({"type": "memory", "streams": streams}, fds)
+        worker.has_memory = True
+
+    def _spawn(self, name: str, incarnation: int) -> None:
+        plan = next(p for p in self.run_plan.topology.workers if p.name == name)
+        job = self.run_plan.job(
+            plan,
+            incarnation,
+            settings=self.settings,
+            folder=str(self._folder),
+            status=self._status.endpoint,
+            control=self._control.endpoint,
+        )
+        worker = WorkerProcess.spawn(plan, incarnation, job)
+        self._workers[name] = worker
+        if worker.pidfd >= 0:
+            self._waiter.watch(worker.pidfd)
+        if self.pools:
+            self._send_memory(worker)
+
+    # -- deaths
+
+    def _check_alive(self) -> None:
+        restart = self.run_plan.config.restart
+        silent_s = restart.beat_s * restart.missed_beats
+        for worker in list(self._workers.values()):
+            if worker.is_alive:
+                limit_s = silent_s if worker.is_ready else restart.open_timeout_s
+                if time.monotonic() - worker.last_beat > limit_s:
+                    self.event(worker.name, "silent", f"no beat for {limit_s:g} s; killed")
+                    worker.kill()
+                else:
+                    continue
+            self._died(worker)
+
+    def _died(self, worker: WorkerProcess) -> None:
+        for message in self._status.take():
+            self._hear(message)  # its last words may still be in the pipe
+        if worker.pidfd >= 0:
+            self._waiter.forget(worker.pidfd)
+        worker.forget()
+        if self.state is State.STOPPED:
+            return
+        failure = worker.failure
+        if failure is not None and failure["expected"]:
+            self._fail(failure["why"])
+            return
+        now = time.monotonic()
+        restart = self.run_plan.config.restart
+        self._deaths.append(now)
+        while self._deaths and now - self._deaths[0] > restart.window_s:
+            self._deaths.popleft()
+        count = len(self._deaths)
+        why = worker.ending() if failure is None else f"{failure['error']}: {failure['why']}"
+        if not self._has_started or count > restart.max_restarts:
+            reason = "while starting" if not self._has_started else f"{count} deaths in {restart.window_s:g} s"
+            trace = f"\n{failure['traceback']}" if failure is not None else ""
+            self.event(worker.name, "failed", why)
+            self._end_workers()
+            self.state = State.STOPPED
+            raise WorkerFailed(f"{worker.name}: {why} ({reason}){trace}")
+        self.event(worker.name, "restarted", f"{why} ({count} of {restart.max_restarts} in {restart.window_s:g} s)")
+        self.restarts += 1
+        self._spawn(worker.name, worker.incarnation + 1)
+        self._recovery = None
+        for epoch, (settings, waiting) in list(self._pending.items()):
+            waiting.discard(worker.name)  # the new one starts with what holds now
+            if not waiting:
+                self._prepared("", {"epoch": epoch, "why": ""})
+            del settings
+        self._publish_routes()
+
+    def _publish_routes(self) -> None:
+        """Tell everybody who can be reached; once all can, a census begins."""
+        self._version += 1
+        routes = {name: worker.route for name, worker in self._workers.items()}
+        self._control.send({"type": "routes", "version": self._version, "to": routes})
+        if all(route is not None for route in routes.values()):
+            self._recovery = Recovery(self._version, frozenset(self._workers))
+
+    def _advance_recovery(self) -> None:
+        if self._recovery is None:
+            return
+        census = self._recovery.advance(self.pools)
+        if census is not None:
+            self._control.send({"type": "census", "census": census})
+        if self._recovery.is_done:
+            slots = self._recovery.sweep(self.pools, self._capture_tokens())
+            self._recovery = None
+            self._control.send({"type": "grant", "slots": slots})
+            if self._has_started:
+                self.reclaimed += len(slots)
+                self.event("supervisor", "slots reclaimed", f"{len(slots)} of {self._n_slots()}")
+            self._has_started = True
+            n_slots = {str(stream): pool.n_slots for stream, pool in self.pools.items()}
+            self._control.send({"type": "go", "n_slots": n_slots})
+            if self.state is State.STARTING:
+                self.state = State.RUNNING
+            elif self.state is State.DRAINING:
+                self._control.send({"type": "drain"})
+
+    def _capture_tokens(self) -> dict[int, int]:
+        doors = [w for w in self._workers.values() if "capture" in w.plan.stages]
+        return {stream: worker.token for worker in doors for stream in worker.plan.streams}
+
+    def _n_slots(self) -> int:
+        return sum(pool.n_slots for pool in self.pools.values())
+
+    # -- the end
+
+    def _fail(self, why: str) -> None:
+        self._failure = self._failure or why
+        self.state = State.STOPPED
+
+    def _interrupted(self) -> None:
+        signals, self._signals = self._signals, 0
+        again = self.was_interrupted or signals > 1
+        self.was_interrupted = True
+        if again or self.state is State.STARTING:
+            self.state = State.STOPPED
+            return
+        self.drain()
+        self._drain_until = min(self._drain_until, time.monotonic() + _DRAIN_S)
+
+    def _end_workers(self) -> None:
+        self._control.send({"type": "stop"})
+        hurry = self.was_interrupted or not self._has_started
+        deadline = time.monotonic() + (_STOP_S if hurry else _CLOSE_S)
+        if not self._has_started:
+            for worker in self._workers.values():
+                worker.kill()  # nothing was shown, so there is nothing to save
+        while any(w.is_alive for w in self._workers.values()) and time.monotonic() < deadline and not self._signals:
+            self._waiter.wait(0.02)
+            self._bell.hush()
+            for message in self._status.take():
+                self._hear(message)
+        for worker in self._workers.values():
+            if worker.is_alive:
+                self.event(worker.name, "killed", "did not end in time")
+                worker.kill()
+            worker.popen.wait()
+            worker.forget()
+        self._workers.clear()
+
+    @contextmanager
+    def _signals_caught(self) -> Iterator[None]:
+        def catch(number: int, frame: FrameType | None) -> None:
+            del number, frame
+            self._signals += 1
+            self._bell.ring()
+
+        before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def event(self, stage: str, what: str, why: str) -> None:
+        """Note what happened, for the display and the report."""
+        t_ms = round((time.monotonic_ns() - self._began_ns) * 1e-6, 1)
+        self.events.append({"t_ms": t_ms, "stage": stage, "what": what, "why": why})

@@ -1,0 +1,417 @@
+"""One worker process: its start, its one loop, its end.
+
+`main` is the entry point of the child. The loop takes tickets in, runs the worker's stages on them,
+hands them on, and between frames obeys control, says that it lives, and answers the census. Who holds
+which slot is decided in `pipeline/traffic.py`; this file decides when.
+"""
+
+import ctypes
+import faulthandler
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+from pipeline.config import RunConfig
+from pipeline.errors import StaleTicket, StreamError
+from pipeline.frame import Frame, StreamFormat, Ticket
+from pipeline.layout import planes_of
+from pipeline.lifeline import Lifeline
+from pipeline.link import Bell, ControlIn, StatusOut, Waiter, context, remove_socket_folder
+from pipeline.settings import Settings
+from pipeline.slots import SlotPool
+from pipeline.stages import Stage, StageContext, open_stage
+from pipeline.timing import DropCause, Ledger
+from pipeline.traffic import Traffic
+
+__all__ = ["Worker", "main"]
+
+_IDLE_S = 0.1
+"""How long the loop sleeps at most when nothing rings."""
+
+
+class Worker:
+    """The stages of one process and the loop around them."""
+
+    def __init__(self, job: dict[str, Any], lifeline: Lifeline) -> None:
+        self.job = job
+        self.name: str = job["name"]
+        self.index: int = job["index"]
+        self.config = RunConfig.model_validate(job["config"])
+        self.streams: tuple[int, ...] = tuple(job["streams"])
+        self.live = job["pacing"] == "live"
+        self.diary: list[str] = job["diary"]
+        self._lifeline = lifeline
+        self._folder = Path(job["folder"])
+        self._ctx = context()
+        self._status = StatusOut(self._ctx, job["status"])
+        self._control = ControlIn(self._ctx, job["control"], f"{self.name}#{job['incarnation']}")
+        self._bell = Bell()
+        self._waiter = Waiter([self._control, self._bell, lifeline.fd])
+        self._prepared: dict[int, list[Any]] = {}
+        self._engines: dict[int, str] = {}
+        self._layouts: dict[tuple[int, int], Any] = {}
+        self._epoch_used = -1
+        self._answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._formats: dict[int, StreamFormat] = {}
+        self._pools: dict[int, SlotPool] = {}
+        self._ledgers: dict[int, Ledger] = {}
+        self._settings = Settings.from_json(job["settings"])
+        self._next_beat = 0.0
+        self._stopping = False
+        self.stage_context = StageContext(
+            streams=self.streams,
+            pacing=job["pacing"],
+            n_threads=job["n_threads"],
+            backend=self.config.backend,
+            options=job["options"],
+            tell=self.say,
+            wake=self._bell.ring,
+            part=job["incarnation"] - 1,
+        )
+        self._names = [name for name in job["stages"] if name != "capture"]
+        self.stages: list[Stage] = []
+        self._lines: list[tuple[int, int | None]] = []
+        self._last = "render" in job["stages"]
+        self.traffic: Traffic | None = None
+        self.door: Any = None
+
+    def run(self) -> None:
+        """Start, work until told to stop, end."""
+        if "capture" in self.job["stages"]:
+            from pipeline.door import Door  # brings decoders in; only capture needs them
+
+            self.door = Door(self.job, self.config, self.say, self._bell)
+            self.door.open()
+        self.stages = [open_stage(name, self.stage_context) for name in self._names]
+        self._lines = [self._diary_lines(name, stage) for name, stage in zip(self._names, self.stages, strict=True)]
+        early = [None if stage.needs_format else stage.prepare(self._settings) for stage in self.stages]
+        if not self._receive_memory():
+            return
+        for stage in self.stages:
+            stage.begin(self._formats)
+        made = [
+            stage.prepare(self._settings) if stage.needs_format else early[i] for i, stage in enumerate(self.stages)
+        ]
+        self._remember(self._settings, made)
+        self._use(self._settings.epoch)
+        assert self.traffic is not None
+        self.say({"type": "ready", **self.traffic.endpoints()})
+        while not self._stopping:
+            self._turn()
+
+    def close(self) -> None:
+        """Give everything back; sinks and engines are closed first."""
+        if self.door is not None:
+            self.door.close()
+        for stage in self.stages:
+            stage.close()
+        self._status.flush()
+
+    # -- the loop
+
+    def _turn(self) -> None:
+        traffic = self._traffic()
+        busy = self._has_room() and traffic.has_waiting()
+        readable = self._waiter.wait(0.0 if busy else _IDLE_S)
+        self._bell.hush()
+        if self._lifeline.fd in readable and self._lifeline.receive() is None:
+            remove_socket_folder(self._folder)  # the supervisor is gone and cannot
+            self._stopping = True
+            return
+        self._beat()
+        for message in self._control.take():
+            self._obey(message)
+        self._answer()
+        traffic.listen()
+        for index in range(len(self.stages)):
+            self._collect(index)
+        if self.door is not None:
+            self._let_in()
+        if self._has_room():
+            ticket = traffic.next()
+            if ticket is not None:
+                self._run_ticket(ticket)
+
+    def _has_room(self) -> bool:
+        return not self.stages or self._traffic().n_working < self.stages[-1].in_flight
+
+    def _let_in(self) -> None:
+        traffic = self._traffic()
+        self.door.look_after()
+        while self._has_room():
+            ticket = self.door.admit(self._pools, self._layout, self.config.diary)
+            if ticket is None:
+                break
+            traffic.begin(ticket)
+            if self.stages:
+                self._submit(0, ticket)
+            else:
+                traffic.hand_on(ticket)
+        for stream in self.door.over():
+            self._end(stream)
+
+    def _run_ticket(self, ticket: Ticket) -> None:
+        if ticket.flags & ticket.flags.END:
+            self._end(ticket.stream)
+            return
+        self._submit(0, ticket)
+
+    def _submit(self, index: int, ticket: Ticket) -> None:
+        if not self._use(ticket.epoch):
+            self._traffic().drop(ticket, DropCause.STALE)
+            return
+        pool = self._pools[ticket.stream]
+        layout = self._layout(ticket.stream, ticket.epoch)
+        slot = ticket.slot
+        frame = Frame(ticket, lambda name: pool.view(slot, layout[name]), captured_ns=pool.captured_ns(slot))
+        self._enter(index, [frame])
+
+    def _enter(self, index: int, frames: list[Frame]) -> None:
+        entered, tail = self._lines[index]
+        stage = self.stages[index]
+        if not self.config.diary:
+            stage.submit(frames)
+        else:
+            for frame in frames:
+                self._pools[frame.ticket.stream].enter(frame.ticket.slot, entered, time.monotonic_ns())
+            stage.submit(frames)
+            if tail is not None:
+                now_ns = time.monotonic_ns()
+                for frame in frames:
+                    pool = self._pools[frame.ticket.stream]
+                    pool.leave(frame.ticket.slot, entered, now_ns)
+                    pool.enter(frame.ticket.slot, tail, now_ns)
+        self._collect(index)
+
+    def _collect(self, index: int) -> None:
+        for frame in self.stages[index].finished():
+            ticket = frame.ticket
+            if self.config.diary:
+                entered, tail = self._lines[index]
+                line = entered if tail is None else tail
+                self._pools[ticket.stream].leave(ticket.slot, line, frame.shown_ns or time.monotonic_ns())
+            if index + 1 < len(self.stages):
+                self._enter(index + 1, [frame])
+            elif self._last:
+                self._account(frame)
+            else:
+                self._traffic().hand_on(ticket)
+
+    def _account(self, frame: Frame) -> None:
+        ticket, ledger = frame.ticket, self._ledgers[frame.ticket.stream]
+        if not frame.shown_ns:
+            self._traffic().drop(ticket, DropCause.SINK)
+            return
+        pool = self._pools[ticket.stream]
+        try:
+            pool.check(ticket)
+        except StaleTicket:
+            self._traffic().drop(ticket, DropCause.STALE)
+            return
+        ledger.latency.record(frame.shown_ns - frame.captured_ns)
+        if self.config.diary:
+            ledger.record_diary(frame.captured_ns, pool.diary(ticket.slot, len(self.diary)))
+        ledger.count_shown(ticket.sequence, frame.shown_ns)
+        self._traffic().release(ticket)
+
+    def _end(self, stream: int) -> None:
+        whole = all([stage.end(stream) for stage in self.stages])
+        if self._last:
+            self.say({"type": "done", "stream": stream, "whole": whole})
+        else:
+            self._traffic().hand_on_end(stream)
+
+    # -- settings
+
+    def _remember(self, settings: Settings, made: list[Any]) -> None:
+        self._prepared[settings.epoch] = made
+        self._engines[settings.epoch] = settings.engine
+
+    def _use(self, epoch: int) -> bool:
+        if epoch == self._epoch_used:
+            return True
+        made = self._prepared.get(epoch)
+        if made is None:
+            return False
+        for stage, prepared in zip(self.stages, made, strict=True):
+            stage.use(prepared)
+        self._epoch_used = epoch
+        for old in [known for known in self._prepared if known < epoch - 1]:
+            del self._prepared[old]
+        return True
+
+    def _layout(self, stream: int, epoch: int) -> Any:
+        found = self._layouts.get((stream, epoch))
+        if found is None:
+            from engines.names import resolve
+
+            engine = self._engines.get(epoch, self._settings.engine)
+            found = self._layouts[stream, epoch] = planes_of(self._formats[stream], resolve(engine))
+        return found
+
+    def _prepare_beside(self, settings: Settings) -> None:
+        def prepare() -> None:
+            try:
+                made = [stage.prepare(settings) for stage in self.stages]
+                self._answers.put({"settings": settings, "made": made, "why": ""})
+            except Exception as error:  # noqa: BLE001 - whatever went wrong, the old settings go on serving
+                self._answers.put({"settings": settings, "why": str(error) or type(error).__name__})
+            self._bell.ring()
+
+        threading.Thread(target=prepare, name="prepare", daemon=True).start()
+
+    def _answer(self) -> None:
+        while not self._answers.empty():
+            answer = self._answers.get()
+            settings: Settings = answer["settings"]
+            if not answer["why"]:
+                self._remember(settings, answer["made"])
+            self.say({"type": "prepared", "epoch": settings.epoch, "why": answer["why"]})
+
+    # -- the supervisor's word
+
+    def _obey(self, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        traffic = self._traffic()
+        if kind == "stop":
+            self._stopping = True
+        elif kind == "routes":
+            traffic.reroute(message["to"])
+            self.say({"type": "routed", "version": message["version"]})
+            if self.door is not None:
+                self.door.say_end_again()
+        elif kind == "census":
+            traffic.listen()
+            held = traffic.held() + (self.door.held() if self.door is not None else [])
+            self.say({"type": "held", "census": message["census"], "held": held})
+        elif kind == "prepare":
+            self._prepare_beside(Settings.from_json(message["settings"]))
+        elif kind == "order":
+            for stage in self.stages:
+                stage.order(message["what"])
+        elif self.door is not None:
+            self.door.obey(message)
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_beat:
+            self._next_beat = now + self.config.restart.beat_s / 2
+            self.say({"type": "beat"})
+
+    # -- the start
+
+    def _receive_memory(self) -> bool:
+        while True:
+            received = self._lifeline.receive()
+            if received is None:
+                remove_socket_folder(self._folder)
+                return False
+            message, fds = received
+            if message["type"] == "memory":
+                break
+        for position, entry in enumerate(message["streams"]):
+            stream = entry["stream"]
+            self._formats[stream] = StreamFormat.from_json(entry["format"])
+            pool = SlotPool.attach(fds[2 * position], entry["n_slots"], entry["plane_bytes"])
+            self._pools[stream] = pool
+            self._ledgers[stream] = Ledger.attach(fds[2 * position + 1], tuple(self.diary))
+        self.stage_context.ledgers.update(self._ledgers)
+        inlet_name = f"{self.index}-{self.job['incarnation']}"
+        self.traffic = Traffic(
+            self._ctx,
+            self._folder,
+            inlet_name,
+            worker=self.index,
+            live=self.live,
+            pools=self._pools,
+            ledgers=self._ledgers,
+            next_of={int(s): n for s, n in self.job["next"].items()},
+            home_of={int(s): n for s, n in self.job["home"].items()},
+            waiter=self._waiter,
+            has_door=self.door is not None,
+            is_last=self._last,
+        )
+        if self.door is not None:
+            self.door.begin(self._ledgers, self.traffic)
+        return True
+
+    def _diary_lines(self, name: str, stage: Stage) -> tuple[int, int | None]:
+        line = name.rpartition(":")[2].lower()
+        return self.diary.index(line), self.diary.index(stage.tail) if stage.tail else None
+
+    def _traffic(self) -> Traffic:
+        assert self.traffic is not None, "traffic begins when the memory is here"
+        return self.traffic
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Tell the supervisor something; from the main thread only."""
+        self._status.send({"worker": self.name, "incarnation": self.job["incarnation"], **message})
+
+
+def main(fd: int) -> None:
+    """Entry point of the child process; `fd` is its end of the lifeline."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # belongs to the supervisor
+    _die_with_parent()
+    faulthandler.enable()
+    lifeline = Lifeline.inherited(fd)
+    received = lifeline.receive()
+    if received is None:
+        return
+    job, _ = received
+    _settle(job)
+    worker = Worker(job, lifeline)
+    code = 0
+    try:
+        worker.run()
+    except BaseException as error:  # noqa: BLE001 - the supervisor decides what a death means
+        code = 1
+        worker.say(
+            {
+                "type": "failed",
+                "error": type(error).__name__,
+                "why": str(error),
+                "expected": isinstance(error, StreamError) or _is_ours(error),
+                "traceback": traceback.format_exc(),
+            }
+        )
+    try:
+        worker.close()
+    except Exception as error:  # noqa: BLE001
+        if not code:
+            print(f"{worker.name}: while closing: {error}", file=sys.stderr)
+            code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads of decoders and encoders may be stuck in native code; everything of ours is closed by now.
+    os._exit(code)
+
+
+def _is_ours(error: BaseException) -> bool:
+    from configs import ConfigError
+    from engines.errors import EngineError
+
+    return isinstance(error, ConfigError | EngineError)
+
+
+def _settle(job: dict[str, Any]) -> None:
+    name = f"segstream:{job['name']}"
+    with suppress(OSError):  # only a name for `top`
+        Path("/proc/self/comm").write_text(name[:15], encoding="ascii")
+    threading.current_thread().name = name
+    if job.get("opencv_threads") and job["stages"] != ["segment"]:
+        import cv2
+
+        cast("Any", cv2).setNumThreads(job["opencv_threads"])
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGTERM)

@@ -1,0 +1,228 @@
+"""segstream's command line: run, bench, list, doctor.
+
+`python run_stream.py run demo` shows a person cut out of a moving picture. Everything heavy is
+imported by the command that needs it, so that help and errors come at once.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from configs import ConfigError
+
+__all__ = ["main"]
+
+_INTERRUPTED = 130
+
+
+def _process_start_s() -> float:
+    """When this process was started, on `time.monotonic`'s clock; the import of this module where that is unknown."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])
+        age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+        return time.monotonic() - age_s
+    except (OSError, ValueError, AttributeError):
+        return time.monotonic()
+
+
+_BEGAN_S = _process_start_s()
+
+
+class _Cli(click.Group):
+    """Turns the house's own errors into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if ctx.params.get("traceback"):
+            return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            sys.exit(_INTERRUPTED)
+        except Exception as error:
+            code = _exit_code(error)
+            if code is None:
+                raise
+            click.echo(f"segstream: {_one_line(error)}", err=True)
+            sys.exit(code)
+
+
+def _exit_code(error: Exception) -> int | None:
+    if isinstance(error, ConfigError):
+        return 2
+    from engines.errors import EngineError, EngineNotFound
+    from pipeline.errors import StreamError, WiringError
+
+    if isinstance(error, EngineNotFound | WiringError):
+        return 2
+    if isinstance(error, EngineError | StreamError):
+        return 1
+    if isinstance(error, ImportError) and "libGL" in str(error):
+        return 1
+    return None
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, ImportError) and "libGL" in str(error):
+        return f"OpenCV cannot be loaded ({error}); install what it needs: sudo apt-get install -y libgl1 libglib2.0-0"
+    return str(error)
+
+
+@click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--traceback", is_flag=True, help="Show the whole Python traceback of an error.")
+@click.version_option(package_name="segstream")
+def main(traceback: bool) -> None:
+    """Real-time semantic segmentation of live video."""
+    del traceback
+
+
+@main.command()
+@click.argument("sources", nargs=-1, metavar="SOURCE...")
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="A YAML file; options win over it.")
+@click.option("--engine", help="NAME[@WxH][:precision] or a path. Default: person.")
+@click.option("--swap", "engines", multiple=True, metavar="ENGINE", help="Another engine to choose while running.")
+@click.option("--backend", help="openvino, onnxruntime; default: the best that works here.")
+@click.option("--effect", help="NAME[:VALUE], such as blur:12, replace:beach.jpg, overlay. Default: blur.")
+@click.option("--sink", "sinks", multiple=True, help="window, file:PATH, browser[:PORT], frames:DIR, jsonl:PATH, null.")
+@click.option("--pacing", type=click.Choice(["auto", "live", "lossless"]), help="Newest frame, or every frame.")
+@click.option("--crf", type=click.Choice(["off", "reference"]), help="Dense CRF after the engine.")
+@click.option("--size", help="WxH or WxH@FPS: wanted of a camera, made by demo and synthetic.")
+@click.option("--mirror", is_flag=True, default=None, help="Left and right exchanged, as in a mirror.")
+@click.option("--max-frames", type=click.IntRange(min=1), help="End after so many captured frames.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="End after so long on the source's clock.")
+@click.option(
+    "--report", "report_path", type=click.Path(path_type=Path, dir_okay=False), help="Write what was measured as JSON."
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any option of the config file, dotted.")
+def run(config_path: Path | None, report_path: Path | None, **options: Any) -> None:
+    """Segment SOURCE and show, save or serve the result.
+
+    SOURCE is 0 or /dev/videoN (a camera), rtsp://..., http(s)://..., a file, `synthetic` or `demo`.
+    Several sources are several streams through the same engine.
+    """
+    from configs import load
+    from pipeline.config import RunConfig
+
+    config = load(RunConfig, config_path, [*_as_overrides(options), *options["overrides"]])
+    sys.exit(_run(config, report_path))
+
+
+def _as_overrides(options: dict[str, Any]) -> list[str]:
+    """The command line's own options as overrides, so that there is one way in."""
+    told = []
+    for key in ("engine", "backend", "effect", "pacing", "size", "mirror", "max_frames", "seconds"):
+        if options.get(key) is not None:
+            told.append(f"{key}={json.dumps(options[key])}")
+    if options["crf"] is not None:
+        told.append(f'crf.method="{options["crf"]}"')
+    if options["engines"]:
+        told.append(f"engines={json.dumps(options['engines'])}")
+    sinks = list(options["sinks"])
+    if options["sources"]:
+        streams = [{"source": source, "sinks": sinks} for source in options["sources"]]
+        told.append(f"streams={json.dumps(streams)}")
+    elif sinks:
+        told.append(f"streams.0.sinks={json.dumps(sinks)}")
+    return told
+
+
+def _run(config: Any, report_path: Path | None) -> int:
+    from pipeline.display import Display
+    from pipeline.report import report_of, table_of, write_report
+    from pipeline.run import prepare
+    from pipeline.supervisor import Supervisor
+
+    plan = prepare(config)
+    if report_path is not None and not report_path.resolve().parent.is_dir():
+        raise ConfigError(f"report {report_path}: there is no folder {report_path.resolve().parent}; make it first")
+    display = Display(_BEGAN_S)
+    display.say(f"{plan.pacing} ({plan.why_pacing}), sinks {', '.join(text for texts in plan.sinks for text in texts)}")
+    supervisor = Supervisor(plan, display)
+    try:
+        try:
+            supervisor.run()
+        finally:
+            display(supervisor)
+            display.end()
+            if supervisor.ledgers:
+                report = report_of(supervisor, display.start_ms)
+                click.echo(table_of(report))
+                if report_path is not None:
+                    write_report(report, report_path)
+    finally:
+        supervisor.close()
+    return _INTERRUPTED if supervisor.was_interrupted else 0
+
+
+@main.command("list")
+def list_command() -> None:
+    """Sources, effects, sinks, engines, cameras and backends that are here."""
+    from pipeline.listing import list_all
+
+    click.echo(list_all())
+
+
+@main.command()
+def doctor() -> None:
+    """Look at this machine: what works, what does not, and what would mend it."""
+    from pipeline.doctor import diagnose, told
+
+    findings = diagnose()
+    click.echo(told(findings))
+    if any(finding.verdict == "fail" for finding in findings):
+        sys.exit(1)
+
+
+@main.group()
+def bench() -> None:
+    """Measure on this machine, side by side."""
+
+
+@bench.command("stream")
+@click.argument("source", required=False)
+@click.option("--seconds", type=click.FloatRange(min=1), default=10.0, show_default=True, help="Length of one round.")
+@click.option("--rate", type=click.FloatRange(min=0.1), help="Release frames at this rate, as a camera would.")
+@click.option("--baseline", "baselines", multiple=True, type=click.Choice(["naive", "tuned"]), help="Compare with it.")
+@click.option("--engine", default="person", show_default=True)
+@click.option("--effect", default="blur:12", show_default=True)
+@click.option(
+    "--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Interleaved rounds; medians count."
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any option of a config file, for the pipeline."
+)
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False))
+def bench_stream(json_path: Path | None, **options: Any) -> None:
+    """How fast is the whole corridor, and against one process?"""
+    from pipeline.bench.stream import bench_stream as measure
+
+    _tell(measure(**options), json_path)
+
+
+@bench.command("transport")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--seconds", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="For each way and size."
+)
+def bench_transport(json_path: Path | None, seconds: float) -> None:
+    """How many frames a second go from one process to another?"""
+    from pipeline.bench.transport import bench_transport as measure
+
+    _tell(measure(seconds=seconds), json_path)
+
+
+def _tell(measured: tuple[dict[str, Any], str], json_path: Path | None) -> None:
+    figures, table = measured
+    click.echo(table)
+    if json_path is not None:
+        json_path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
