@@ -5,6 +5,7 @@ smoothness kernel (eq. 3 there); mean field finds it in a few iterations. The tr
 looks convincing and can still move a mask away from the truth, so score a preset before using it.
 """
 
+import importlib.util
 from types import MappingProxyType
 
 import numpy as np
@@ -14,7 +15,7 @@ from pydantic import Field
 from configs import Options, near_matches
 from engines.errors import EngineError, InputSizeError
 
-__all__ = ["PRESETS", "CrfParams", "check_input", "params_of", "refine"]
+__all__ = ["PRESETS", "REMEDY", "CrfParams", "check_input", "params_of", "refine", "unavailable_reason"]
 
 
 class CrfParams(Options):
@@ -42,6 +43,15 @@ PRESETS = MappingProxyType(
 )
 
 METHODS = ("reference",)
+
+REMEDY = "pip install 'segstream[crf]'"
+
+
+def unavailable_reason() -> str | None:
+    """Why the reference cannot be used here, with what would mend it; None when it can. Imports nothing."""
+    if importlib.util.find_spec("pydensecrf") is None:
+        return f"pydensecrf is not installed; {REMEDY}"
+    return None
 
 
 def refine(

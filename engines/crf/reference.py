@@ -4,29 +4,19 @@ Mean field over the permutohedral lattice in C++, one core. The trap: the lattic
 image, so it is built anew for every frame, and that is most of the time.
 """
 
-import importlib.util
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.crf import CrfParams, check_input, params_of
+from engines.crf import REMEDY, CrfParams, check_input, params_of
 from engines.errors import BackendUnavailable, EngineError, InputSizeError
 
-__all__ = ["ReferenceCrf", "mean_field", "unavailable_reason"]
+__all__ = ["ReferenceCrf", "mean_field"]
 
 SMALLEST_PROB = 1e-5
 """Probabilities below are raised to this before the logarithm, as pydensecrf's own `unary_from_softmax` does."""
-
-_REMEDY = "pip install 'segstream[crf]'"
-
-
-def unavailable_reason() -> str | None:
-    """Why the reference cannot be used here, with what would mend it; None when it can. Imports nothing."""
-    if importlib.util.find_spec("pydensecrf") is None:
-        return f"pydensecrf is not installed; {_REMEDY}"
-    return None
 
 
 class ReferenceCrf:
@@ -98,5 +88,5 @@ def _densecrf() -> Any:
     try:
         from pydensecrf import densecrf
     except ImportError as error:
-        raise BackendUnavailable(f"the reference CRF needs pydensecrf ({error}); {_REMEDY}") from error
+        raise BackendUnavailable(f"the reference CRF needs pydensecrf ({error}); {REMEDY}") from error
     return densecrf

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engines.crf import PRESETS, CrfParams, params_of, refine
-from engines.crf.reference import ReferenceCrf, unavailable_reason
+from engines.crf import PRESETS, CrfParams, params_of, refine, unavailable_reason
+from engines.crf.reference import ReferenceCrf
 from engines.errors import BackendUnavailable, EngineError, InputSizeError
 
 HEIGHT, WIDTH = 48, 64
