@@ -4,6 +4,7 @@ What it returns can be calculated by hand, so a whole stream can be checked pixe
 `fake`, `fake@WxH`, with options after a question mark: `fake@512x288?work_ms=20&fail_at=100`.
 """
 
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,7 +85,7 @@ class FakeEngine(CheckedEngine):
 
     def _open(self) -> None:
         self._options = _options(str(self.spec.path), str(self.spec.path).partition("?")[2])
-        self._scratch = self._blank_outputs()
+        self._turn = threading.Lock()
         height, width = self.spec.input.height, self.spec.input.width
         self._alpha = cv2.inRange(self._blank_image()[0], _LOW, _HIGH)
         self._quarter = cv2.resize(self._alpha, (width // LOGITS_STRIDE, height // LOGITS_STRIDE))
@@ -92,25 +93,29 @@ class FakeEngine(CheckedEngine):
         self.backend = f"{self.title}, {self._options.work_ms:g} ms" if self._options.work_ms else self.title
 
     def _run(self, image_bgr: Array, outputs: Mapping[str, Array]) -> None:
-        if self._n_inferences == self._options.fail_at:
-            raise EngineError(f"{self.spec.label} fails at inference {self._n_inferences}, as asked for")
-        self._n_inferences += 1
-        if self._options.work_ms:
-            time.sleep(self._options.work_ms / 1e3)
-        cv2.inRange(_mat(image_bgr), _LOW, _HIGH, dst=self._alpha)
-        if "alpha" in outputs:
-            outputs["alpha"][0] = self._alpha
-        if "labels" in outputs:
-            cv2.threshold(self._alpha, 127, 1, cv2.THRESH_BINARY, dst=_mat(outputs["labels"]))
-        if "logits" in outputs:
-            background, shape = outputs["logits"][0]
-            size = (self._quarter.shape[1], self._quarter.shape[0])
-            cv2.resize(self._alpha, size, dst=self._quarter, interpolation=cv2.INTER_AREA)
-            shape[...] = self._quarter
-            shape *= 2 * LOGIT / 255
-            shape -= LOGIT
-            background[...] = 0
-            background -= shape
+        with self._turn:
+            if self._n_inferences == self._options.fail_at:
+                raise EngineError(f"{self.spec.label} fails at inference {self._n_inferences}, as asked for")
+            self._n_inferences += 1
+            if self._options.work_ms:
+                time.sleep(self._options.work_ms / 1e3)
+            cv2.inRange(_mat(image_bgr), _LOW, _HIGH, dst=self._alpha)
+            if "alpha" in outputs:
+                outputs["alpha"][0] = self._alpha
+            if "labels" in outputs:
+                cv2.threshold(self._alpha, 127, 1, cv2.THRESH_BINARY, dst=_mat(outputs["labels"]))
+            if "logits" in outputs:
+                self._write_logits(outputs["logits"])
+
+    def _write_logits(self, logits: Array) -> None:
+        background, shape = logits[0]
+        size = (self._quarter.shape[1], self._quarter.shape[0])
+        cv2.resize(self._alpha, size, dst=self._quarter, interpolation=cv2.INTER_AREA)
+        shape[...] = self._quarter
+        shape *= 2 * LOGIT / 255
+        shape -= LOGIT
+        background[...] = 0
+        background -= shape
 
     def _close(self) -> None:
         self.backend = self.title

@@ -5,6 +5,7 @@ the whole graph whatever is bound, unless a run asks for the path to its fetches
 threads spin between calls, which starves the other workers of a stream: spinning is off.
 """
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +23,7 @@ _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)
 class OnnxRuntimeEngine(CheckedEngine):
     """A graph in an ONNX Runtime session; see `CheckedEngine` for the arguments.
 
-    One thread at a time may call `infer`; `throughput` is treated as `latency`.
+    Calls from several threads take turns: `throughput` is treated as `latency`.
     """
 
     title: ClassVar[str] = "ONNX Runtime"
@@ -44,6 +45,7 @@ class OnnxRuntimeEngine(CheckedEngine):
         self._binding = self._session.io_binding()
         self._bound: dict[str, int] = {}
         self._faults = _faults()
+        self._turn = threading.Lock()
         self._run_options = ort.RunOptions()
         self._run_options.only_execute_path_to_fetches = True
         self._run(self._blank_image(), self._blank_outputs())
@@ -52,22 +54,26 @@ class OnnxRuntimeEngine(CheckedEngine):
         self.backend = f"{self.title} {version} fp32, {n_threads}"
 
     def _run(self, image_bgr: Array, outputs: Mapping[str, Array]) -> None:
+        with self._turn:
+            try:
+                self._bind(image_bgr, outputs)
+                self._session.run_with_iobinding(self._binding, self._run_options)
+            except self._faults as error:
+                raise EngineError(f"{self.spec.label}: ONNX Runtime failed ({_line(error)})") from error
+
+    def _bind(self, image_bgr: Array, outputs: Mapping[str, Array]) -> None:
         if self._bound.keys() - {INPUT_NAME} != outputs.keys():
             self._binding.clear_binding_outputs()
             self._bound = {name: address for name, address in self._bound.items() if name == INPUT_NAME}
         address = address_of(image_bgr)
-        try:
-            if self._bound.get(INPUT_NAME) != address:
-                self._binding.bind_input(INPUT_NAME, "cpu", 0, image_bgr.dtype.type, image_bgr.shape, address)
-                self._bound[INPUT_NAME] = address
-            for name, buffer in outputs.items():
-                address = address_of(buffer)
-                if self._bound.get(name) != address:
-                    self._binding.bind_output(name, "cpu", 0, buffer.dtype.type, buffer.shape, address)
-                    self._bound[name] = address
-            self._session.run_with_iobinding(self._binding, self._run_options)
-        except self._faults as error:
-            raise EngineError(f"{self.spec.label}: ONNX Runtime failed ({_line(error)})") from error
+        if self._bound.get(INPUT_NAME) != address:
+            self._binding.bind_input(INPUT_NAME, "cpu", 0, image_bgr.dtype.type, image_bgr.shape, address)
+            self._bound[INPUT_NAME] = address
+        for name, buffer in outputs.items():
+            address = address_of(buffer)
+            if self._bound.get(name) != address:
+                self._binding.bind_output(name, "cpu", 0, buffer.dtype.type, buffer.shape, address)
+                self._bound[name] = address
 
     def _close(self) -> None:
         self._session = self._binding = None

@@ -5,6 +5,7 @@ import multiprocessing
 import tracemalloc
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,23 @@ def test_two_engines_work_side_by_side(opened: Opened, image_bgr: Any) -> None:
     assert np.array_equal(tall_out["alpha"], analytic_alpha(turned))
 
 
+def test_several_threads_may_infer_at_once(opened: Opened, image_bgr: Any) -> None:
+    """With the throughput hint each thread gets the answer to its own image, whatever the backend does in parallel."""
+    images = [np.roll(image_bgr, 4 * index, axis=2).copy() for index in range(8)]
+    with opened(outputs=["alpha"], hint="throughput", n_threads=2) as engine:
+
+        def alpha_of(image: Any) -> Any:
+            out = _buffers(engine.spec, "alpha")
+            for _ in range(5):
+                engine.infer({"image_bgr": image}, out)
+            return out["alpha"]
+
+        with ThreadPoolExecutor(4) as threads:
+            alphas = list(threads.map(alpha_of, images))
+
+    assert all(np.array_equal(alpha, analytic_alpha(image)) for alpha, image in zip(alphas, images, strict=True))
+
+
 def test_nothing_is_allocated_in_the_steady_state(opened: Opened) -> None:
     """Over 200 inferences on the slots of a pool, the memory Python holds stays where it was."""
     with opened(outputs=["logits", "alpha"], size="256x128") as engine:
@@ -268,7 +286,7 @@ def test_nothing_is_allocated_in_the_steady_state(opened: Opened) -> None:
 
         tracemalloc.start()
         try:
-            go_round(200)  # OpenVINO's table of what it has handed out grows to its full size first
+            go_round(2000)  # OpenVINO's bindings keep some 250 objects of 124 bytes, and have them all by then
             gc.collect()
             before, _ = tracemalloc.get_traced_memory()
             tracemalloc.reset_peak()
@@ -280,7 +298,7 @@ def test_nothing_is_allocated_in_the_steady_state(opened: Opened) -> None:
 
     # The smallest plane is 16 KiB: none was kept, and none was made even for a moment. Small objects of a call, such
     # as dictionaries and views, come and go.
-    assert after - before < 4096
+    assert after - before < 8192
     assert peak - before < 12288
 
 
