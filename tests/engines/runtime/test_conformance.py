@@ -284,22 +284,24 @@ def test_nothing_is_allocated_in_the_steady_state(opened: Opened) -> None:
                 image, out = slots[index % len(slots)]
                 engine.infer({"image_bgr": image}, out)
 
+        growths, peaks = [], []
         tracemalloc.start()
         try:
-            go_round(2000)  # OpenVINO's bindings keep some 250 objects of 124 bytes, and have them all by then
-            gc.collect()
-            before, _ = tracemalloc.get_traced_memory()
-            tracemalloc.reset_peak()
-            go_round(200)
-            gc.collect()
-            after, peak = tracemalloc.get_traced_memory()
+            for _ in range(8):
+                before, _ = tracemalloc.get_traced_memory()
+                tracemalloc.reset_peak()
+                go_round(200)
+                gc.collect()
+                after, peak = tracemalloc.get_traced_memory()
+                growths.append(after - before)
+                peaks.append(peak - before)
         finally:
             tracemalloc.stop()
 
-    # The smallest plane is 16 KiB: none was kept, and none was made even for a moment. Small objects of a call, such
-    # as dictionaries and views, come and go.
-    assert after - before < 8192
-    assert peak - before < 12288
+    # What is kept or made in each call shows in every round; what OpenVINO's bindings set up once (some 250 objects of
+    # 124 bytes, at no fixed call) does not. The smallest plane is 16 KiB; dictionaries and views come and go.
+    assert min(growths) < 2048
+    assert min(peaks) < 12288
 
 
 def test_the_backend_says_what_runs(opened: Opened, backend: str) -> None:
