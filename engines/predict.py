@@ -28,6 +28,19 @@ class Segmentation:
     labels: NDArray[np.uint8]
     """(H, W), the class of each pixel."""
 
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """(H, W), 255 where alpha is more than half, else 0: what OpenCV's `mask=` wants.
+
+        OpenCV takes every value but 0 as "all of this pixel", so a soft alpha given as a mask keeps half the room.
+
+        Raises:
+            EngineError: the engine has no subject.
+        """
+        if self.alpha is None:
+            raise EngineError("this engine has no subject to cut out; use labels")
+        return np.where(self.alpha > 127, np.uint8(255), np.uint8(0))
+
 
 def segment_image(engine: Engine, image_bgr: NDArray[np.uint8]) -> Segmentation:
     """Segment one image.

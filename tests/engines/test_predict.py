@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engines import open_engine, segment_image
+from engines import Segmentation, open_engine, segment_image
 from engines.errors import EngineError, InputSizeError
 from engines.names import known_engines, resolve
 from engines.runtime import backend_reason
@@ -28,7 +28,7 @@ def _image(height: int, width: int) -> Any:
 
 @needs_openvino
 def test_the_ten_lines_of_the_readme_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Open by name, segment an image file, cut the subject out, write it."""
+    """Open by name, segment an image file, cut the subject out with a transparent background, write it."""
     write_engine(tmp_path / "engines" / "person", name="person", sizes=((64, 32),))
     monkeypatch.chdir(tmp_path)
     cv2.imwrite("photo.png", _image(64, 128))
@@ -37,12 +37,12 @@ def test_the_ten_lines_of_the_readme_work(tmp_path: Path, monkeypatch: pytest.Mo
     assert image is not None
     with open_engine("person") as engine:
         result = segment_image(engine, image)
-    cv2.imwrite("cut.png", cv2.bitwise_and(image, image, mask=result.alpha))
+    cv2.imwrite("cut.png", np.dstack([image, result.alpha]))
 
-    cut = cv2.imread("cut.png")
+    cut = cv2.imread("cut.png", cv2.IMREAD_UNCHANGED)
     assert cut is not None
-    assert tuple(cut[32, 64]) == SHAPE_BGR
-    assert not cut[:12].any()
+    assert tuple(cut[32, 64]) == (*SHAPE_BGR, 255)
+    assert not cut[:12, :, 3].any()
 
 
 @pytest.mark.parametrize("rule", ["letterbox", "stretch"])
@@ -94,6 +94,15 @@ def test_many_classes_keep_their_labels() -> None:
 
     assert result.alpha is None
     assert np.array_equal(result.labels, np.tile(np.repeat(np.arange(4, dtype=np.uint8), 32), (64, 1)))
+
+
+def test_a_soft_alpha_gives_a_hard_mask() -> None:
+    """OpenCV's `mask=` keeps a pixel of alpha 1 whole; the mask does not, and an engine without a subject has none."""
+    alpha = np.array([[0, 1, 127, 128, 255]], np.uint8)
+
+    assert Segmentation(alpha, alpha).mask.tolist() == [[0, 0, 0, 255, 255]]
+    with pytest.raises(EngineError, match="no subject"):
+        _ = Segmentation(None, alpha).mask
 
 
 def test_results_are_the_callers_to_keep() -> None:
