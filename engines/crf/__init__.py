@@ -7,6 +7,7 @@ looks convincing and can still move a mask away from the truth, so score a prese
 
 import importlib.util
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,19 @@ from pydantic import Field
 from configs import Options, near_matches
 from engines.errors import EngineError, InputSizeError
 
-__all__ = ["PRESETS", "REMEDY", "CrfParams", "check_input", "params_of", "refine", "unavailable_reason"]
+if TYPE_CHECKING:
+    from engines.crf.reference import ReferenceCrf
+
+__all__ = [
+    "PRESETS",
+    "REMEDY",
+    "CrfParams",
+    "ReferenceCrf",
+    "check_input",
+    "params_of",
+    "refine",
+    "unavailable_reason",
+]
 
 
 class CrfParams(Options):
@@ -119,3 +132,11 @@ def check_input(probs: NDArray[np.float32], image_bgr: NDArray[np.uint8]) -> Non
         raise EngineError(
             f"CRF probs run from {lowest:g} to {highest:g}, expected 0 to 1: apply softmax to logits first"
         )
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ReferenceCrf":  # comes with OpenCV, which `doctor` must not need
+        from engines.crf.reference import ReferenceCrf
+
+        return ReferenceCrf
+    raise AttributeError(f"module 'engines.crf' has no attribute {name!r}")
