@@ -57,7 +57,7 @@ def summary_of(kind: object) -> str:
         module, _, name = kind.partition(":")
         kind = getattr(importlib.import_module(module), name)
     lines = (kind.__doc__ or "").strip().splitlines()
-    return lines[0].partition(";")[0].strip() if lines else ""
+    return lines[0].rstrip(".") if lines else ""
 
 
 def cameras_found(folder: Path = Path("/dev")) -> list[Camera]:

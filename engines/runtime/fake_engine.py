@@ -74,7 +74,10 @@ def fake_spec(text: str) -> EngineSpec:
 
 
 class FakeEngine(CheckedEngine):
-    """Finds SHAPE_BGR; see `CheckedEngine` for the arguments."""
+    """No network: finds the shape that the synthetic source paints.
+
+    See `CheckedEngine` for the arguments.
+    """
 
     title: ClassVar[str] = "fake"
 

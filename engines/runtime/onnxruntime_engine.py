@@ -21,9 +21,9 @@ _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)
 
 
 class OnnxRuntimeEngine(CheckedEngine):
-    """A graph in an ONNX Runtime session; see `CheckedEngine` for the arguments.
+    """ONNX Runtime on the CPU, in float32: the portable reference.
 
-    Calls from several threads take turns: `throughput` is treated as `latency`.
+    See `CheckedEngine` for the arguments. Calls from several threads take turns: `throughput` is treated as `latency`.
     """
 
     title: ClassVar[str] = "ONNX Runtime"

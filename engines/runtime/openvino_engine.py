@@ -26,7 +26,10 @@ MAX_TENSORS = 256
 
 
 class OpenVinoEngine(CheckedEngine):
-    """A graph compiled by OpenVINO's CPU plugin; see `CheckedEngine` for the arguments."""
+    """OpenVINO on the CPU, calculating in bf16 where the CPU has it; the default.
+
+    See `CheckedEngine` for the arguments.
+    """
 
     title: ClassVar[str] = "OpenVINO"
 
