@@ -114,4 +114,4 @@ def test_an_empty_section_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_lazy_line_is_followed_to_its_class() -> None:
     """`module:Class` in a table is described like the class itself."""
-    assert summary_of("engines.runtime.fake_engine:FakeEngine") .startswith("No network: finds the shape")
+    assert summary_of("engines.runtime.fake_engine:FakeEngine").startswith("No network: finds the shape")
