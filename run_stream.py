@@ -197,6 +197,7 @@ def bench() -> None:
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any option of a config file, for the pipeline."
 )
+@click.option("--against", multiple=True, metavar="KEY=VALUE", help="A second pipeline with this, in the same rounds.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False))
 def bench_stream(json_path: Path | None, **options: Any) -> None:
     """How fast is the whole corridor, and against one process?"""

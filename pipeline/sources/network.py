@@ -9,9 +9,9 @@ gives up. Live streams keep the newest frames, files over HTTP wait.
 import socket
 import threading
 from collections import deque
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, SecretStr, field_serializer, field_validator
+from pydantic import ConfigDict, Field, SecretStr, field_serializer, field_validator
 
 from pipeline.errors import SourceCause, SourceLost, SourceUnavailable
 from pipeline.frame import StreamFormat
@@ -43,6 +43,10 @@ _REMEDIES = {
 
 class NetworkOptions(SourceOptions):
     """A network camera or stream: rtsp:// or http(s)://, reconnected when lost."""
+
+    is_live: ClassVar[bool] = True
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     uri: SecretStr
     """Address, with user and password where needed; the password is never shown."""
@@ -170,7 +174,10 @@ class NetworkSource:
             told = scrubbed(str(getattr(error, "strerror", None) or error), self._options.uri.get_secret_value())
             address = split_address(self._options.uri.get_secret_value())
             if cause is SourceCause.LOST and address is not None and not _resolves(address.host):
-                cause, told = SourceCause.NOT_FOUND, f"host {address.host!r} is unknown"
+                # Where the address can be read in two ways, the host may be a part of the password.
+                seen = split_address(label)
+                host = f"host {address.host!r}" if seen and seen.host == address.host else "its host"
+                cause, told = SourceCause.NOT_FOUND, f"{host} is unknown"
         return SourceUnavailable(f"{label}: {cause}: {told}; {_REMEDIES.get(cause, 'check the address')}", cause)
 
     def _run(self) -> None:

@@ -8,7 +8,7 @@ source is called by one thread at a time.
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import cv2
 import numpy as np
@@ -76,6 +76,9 @@ class Source(Protocol):
 
 class SourceOptions(Options):
     """Base of the options of one kind of source."""
+
+    is_live: ClassVar[bool] = False
+    """True for what does not wait: a run of it is live unless asked otherwise."""
 
     def open(self) -> Source:
         """Open it.

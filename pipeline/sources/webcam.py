@@ -10,7 +10,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 from pydantic import Field
@@ -56,6 +56,8 @@ def cameras(system: Path = Path("/sys/class/video4linux")) -> list[Camera]:
 
 class WebcamOptions(SourceOptions):
     """A webcam: its number or /dev/videoN."""
+
+    is_live: ClassVar[bool] = True
 
     device: str = Field("/dev/video0", pattern=r"^/dev/.+|^\d+$")
     """`0` or `/dev/video0`."""

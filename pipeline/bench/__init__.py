@@ -1,0 +1,1 @@
+"""Benchmarks of the stream: each answers one question, side by side in one run."""
