@@ -50,6 +50,7 @@ class RtspServer:
         self.width, self.height, self.rate_hz = width, height, rate_hz
         self.port, self.login, self.is_mute = port, login, is_mute
         self.n_sent = 0
+        self.n_accepted = 0
         self._frozen = threading.Event()
         self._stopping = threading.Event()
         self._sockets: list[socket.socket] = []
@@ -106,6 +107,7 @@ class RtspServer:
                 return
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._sockets.append(client)
+            self.n_accepted += 1
             if not self.is_mute:
                 self._run(self._talk, client)
 

@@ -18,6 +18,9 @@ __all__ = ["VideoReader", "cause_of", "default_threads"]
 MAX_FAILED_READS = 50
 """Reads that fail in a row before a container counts as ended."""
 
+TEXT_CODECS = ("ansi", "bintext", "idf", "xbin")
+"""FFmpeg draws any file called .txt as a terminal would show it; nobody means that."""
+
 
 def default_threads() -> int:
     """Half of the CPUs, at most 4: on two cores frame threads cost 5 % more CPU and the stages need the other core."""
@@ -198,4 +201,6 @@ def _best_video_stream(container: Any, told: str) -> Any:
         raise SourceUnavailable(
             f"{told}: no decoder for its video; convert it first: ffmpeg -i IN -c:v libx264 OUT.mp4", SourceCause.CODEC
         )
+    if stream.codec_context.name in TEXT_CODECS:
+        raise SourceUnavailable(f"{told}: is a text, which FFmpeg would draw; pass a video", SourceCause.CODEC)
     return stream

@@ -26,7 +26,7 @@ class Address:
     """Host, port, path and query."""
 
     def __repr__(self) -> str:
-        return f"Address({masked(self.scheme + '://' + self.rest)})"
+        return f"Address({self.scheme})"  # the rest may hold a part of the password, when it was read wrongly
 
     @property
     def host(self) -> str:
@@ -60,11 +60,12 @@ def scrubbed(message: str, address: str) -> str:
     parts = split_address(address)
     if parts is None:
         return clean
-    password = parts.login.partition(":")[2]
-    secrets = {parts.for_reader(): masked(address), password: HIDDEN, _encoded(password): HIDDEN}
-    for secret, shown in secrets.items():
-        if len(secret) > 2:  # a shorter one would hide letters of every word
-            clean = clean.replace(secret, shown)
+    clean = clean.replace(parts.for_reader(), masked(address))
+    widest = address.rpartition("@")[0].partition("://")[2].partition(":")[2]
+    for password in (widest, parts.login.partition(":")[2]):
+        for secret in (password, _encoded(password)):
+            if len(secret) > 2:  # a shorter one would hide letters of every word
+                clean = clean.replace(secret, HIDDEN)
     return clean
 
 
