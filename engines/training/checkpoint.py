@@ -7,6 +7,7 @@ are evaluated and exported; `training` is there only in `last.pt`.
 
 import os
 import pickle
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,10 @@ class Checkpoint:
             CheckpointError: no such file, damaged, or not one of ours.
         """
         try:
-            stored = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                # torch wonders about files that are not its own before it refuses them; we refuse in one line.
+                warnings.simplefilter("ignore")
+                stored = torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError as error:
             raise CheckpointError(f"{path}: no such checkpoint; expected a .pt written by `engines train`") from error
         except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:

@@ -1,0 +1,76 @@
+"""Batches: drawn by share, the same for the same step, and no thread left behind."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engines.data.datasets import Pair
+from engines.data.loader import Source, TrainingSet, batches
+from engines.data.transforms import Augment
+from engines.data.trust import Distrust
+from engines.errors import DataError
+from tests.engines.toy import picture, write_folder
+
+AUGMENT = Augment(crop_px=32)
+
+
+def _set(n: int = 3) -> TrainingSet:
+    return TrainingSet([(1.0, [Pair(str(index), *picture(index)) for index in range(n)])])
+
+
+def test_a_batch_depends_only_on_seed_and_step() -> None:
+    """Starting in the middle gives the batches that would have come there."""
+    whole = list(batches(_set(), 2, AUGMENT, seed=4, first_step=0, n_steps=4))
+    rest = list(batches(_set(), 2, AUGMENT, seed=4, first_step=2, n_steps=4))
+
+    for (images, labels), (again, labels_again) in zip(whole[2:], rest, strict=True):
+        assert torch.equal(images, again)
+        assert torch.equal(labels, labels_again)
+    assert not torch.equal(whole[0][0], whole[1][0])
+
+
+def test_sources_are_drawn_by_share() -> None:
+    """Nine to one is nine to one, however many pictures each holds."""
+    dark = Pair("dark", np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.uint8))
+    lit = [Pair("lit", np.full((32, 32, 3), 255, np.uint8), np.ones((32, 32), np.uint8))] * 5
+    plain = Augment(crop_px=32, scale_min=1.5, scale_max=2.0, bars_share=0.0, rotate_deg=0.0)
+
+    _, labels = TrainingSet([(9.0, [dark]), (1.0, lit)]).crops(200, plain, seed=0, step=0)
+
+    n_lit = int((labels == 1).any(dim=2).any(dim=1).sum())
+    assert 8 <= n_lit <= 36  # 20 expected, standard deviation 4.2
+
+
+def test_closing_early_ends_the_thread() -> None:
+    """A training that stops leaves no thread that still makes crops."""
+    crops = batches(_set(), 2, AUGMENT, seed=0, first_step=0, n_steps=1000)
+    next(crops)
+
+    crops.close()
+
+    assert not [thread for thread in threading.enumerate() if thread.name == "crops"]
+
+
+def test_an_error_in_the_thread_reaches_the_trainer() -> None:
+    """It is raised where the batch is asked for, not lost in a thread."""
+    broken = TrainingSet([(1.0, [Pair("broken", np.zeros((0, 0, 3), np.uint8), np.zeros((0, 0), np.uint8))])])
+
+    with pytest.raises(Exception, match=r"."):
+        list(batches(broken, 1, AUGMENT, seed=0, first_step=0, n_steps=1))
+
+
+def test_distrust_without_a_teacher_is_refused(tmp_path: Path) -> None:
+    """Nobody could say which labels are doubtful."""
+    source = Source(path=write_folder(tmp_path, 1), distrust=Distrust.BACKGROUND)
+
+    with pytest.raises(DataError, match="needs `teacher`"):
+        TrainingSet.read([source], n_classes=2)
+
+
+def test_an_empty_training_set_is_refused() -> None:
+    """There is nothing to draw from."""
+    with pytest.raises(DataError, match="no pictures"):
+        TrainingSet([])

@@ -1,0 +1,107 @@
+"""One code path scores networks and engines, and protocols are told apart."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pytest
+
+from engines.data.datasets import Folder, Pair
+from engines.evaluate import P2Engine, evaluate, resized
+from engines.runtime import Array
+from engines.spec import EngineSpec, InputSpec, OutputSpec
+from tests.engines.toy import CLASSES, PALETTE, write_folder
+
+
+class FindsRed:
+    """An engine that finds the toy's red squares exactly, at stride 4."""
+
+    backend = "fake"
+    max_batch = 1
+
+    def __init__(self, width: int = 256, height: int = 128) -> None:
+        self.spec = EngineSpec(
+            "red", Path("red"), InputSpec(height, width), OutputSpec(CLASSES, 1), PALETTE, "fp32", ""
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def infer(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        image = inputs["image_bgr"][0].astype(np.float32)
+        redness = image[..., 2] - image[..., 1] - 75
+        height, width = redness.shape
+        margin = redness.reshape(height // 4, 4, width // 4, 4).mean(axis=(1, 3))
+        outputs["logits"][0] = np.stack([-margin, margin])
+
+
+def test_an_engine_that_is_right_scores_high_at_the_masks_own_size(tmp_path: Path) -> None:
+    """Letterboxed into 256x128 and back: only the rim at stride 4 is lost."""
+    result = evaluate(P2Engine(FindsRed()), Folder(write_folder(tmp_path, 4), 2))
+
+    assert result.protocol == "P2"
+    assert result.scores.iou["square"] > 0.93
+    assert result.scores.n_images == 4
+    assert result.ms_per_image > 0
+
+
+def test_bars_are_left_out_of_the_score() -> None:
+    """Whatever an engine says about the bars, it is not in the picture."""
+
+    class SaysBarsAreSquares(FindsRed):
+        def infer(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+            super().infer(inputs, outputs)
+            outputs["logits"][0, 1, :, :16] = 1000.0
+            outputs["logits"][0, 1, :, 48:] = 1000.0
+
+    image = np.full((64, 64, 3), 100, np.uint8)
+
+    label_map = P2Engine(SaysBarsAreSquares()).logits(image).argmax(axis=2)
+
+    # The bars end at columns 64 and 192 of 256; bilinear enlargement lets them reach two pixels in.
+    assert label_map.shape == (64, 64)
+    assert not label_map[:, 3:-3].any()
+
+
+def test_the_json_has_classes_by_name_and_null_for_what_never_occurs(tmp_path: Path) -> None:
+    """A nan is not valid JSON; more keys can be added by the caller."""
+    pair = Pair("empty", np.full((64, 64, 3), 100, np.uint8), np.zeros((64, 64), np.uint8))
+
+    evaluate(P2Engine(FindsRed()), [pair]).write(tmp_path / "deep" / "scores.json", target="red")
+    stored = json.loads((tmp_path / "deep" / "scores.json").read_text())
+
+    assert stored["iou"] == {"background": 1.0, "square": None}
+    assert stored["boundary_f"]["square"] is None
+    assert stored["protocol"] == "P2"
+    assert stored["target"] == "red"
+    assert {"miou", "pixel_accuracy", "mean_boundary_f", "images", "ms_per_image"} <= stored.keys()
+
+
+def test_recorded_scores_carry_protocol_and_data_set() -> None:
+    """A figure without its protocol cannot be compared."""
+    pair = Pair("empty", np.full((64, 64, 3), 100, np.uint8), np.zeros((64, 64), np.uint8))
+
+    assert evaluate(P2Engine(FindsRed()), [pair]).recorded("P2/x") == {
+        "P2/x/iou_background": 1.0,
+        "P2/x/miou": 1.0,
+    }
+
+
+def test_nothing_to_evaluate_is_an_error() -> None:
+    """A score over no picture would be read as one."""
+    with pytest.raises(ValueError, match="no pictures"):
+        evaluate(P2Engine(FindsRed()), [])
+
+
+def test_resizing_keeps_half_pixel_centres() -> None:
+    """Enlarging a ramp by four gives the ramp of half-pixel bilinear, for any number of channels."""
+    ramp = np.repeat(np.arange(4, dtype=np.float32)[None, :, None], 6, axis=2)
+
+    wide = resized(ramp, 1, 16)
+
+    expected = np.clip((np.arange(16) + 0.5) / 4 - 0.5, 0, 3)
+    np.testing.assert_allclose(wide[0, :, 5], expected, atol=1e-6)
