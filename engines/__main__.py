@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from engines.evaluate import Evaluation
 
 Size = tuple[int, int]
-PARITY_SAMPLES = 8
 
 
 def wxh(text: str) -> Size:
@@ -116,10 +115,10 @@ def export(
     if (checkpoint is None) == (voc_weights is None):
         raise click.UsageError("name a CHECKPOINT (.pt), or --voc-weights FILE.npz, and not both")
     _need_torch()
-    from engines.publish import engine_from_checkpoint, engine_from_network
+    from engines.publish import engine_from_checkpoint, engine_from_network, letterboxed_samples
     from engines.training.checkpoint import Checkpoint
 
-    samples_bgr = [image for size in sizes for image in _samples(samples, size)]
+    samples_bgr = [] if samples is None else letterboxed_samples(samples, sizes)
     if checkpoint is not None:
         manifest = engine_from_checkpoint(Checkpoint.load(checkpoint), sizes, out, samples_bgr, licences)
     else:
@@ -248,27 +247,6 @@ def _pairs(data: Path, n_classes: int, prefix: str, limit: int | None) -> "Itera
     from engines.data.datasets import Folder
 
     return islice(Folder(data, n_classes, prefix), limit)
-
-
-def _samples(folder: Path | None, size: Size) -> list[Any]:
-    """A few images letterboxed to one size, for the comparison of graph and network."""
-    if folder is None:
-        return []
-    import numpy as np
-
-    from engines.data.datasets import IMAGE_SUFFIXES, read_image
-    from engines.geometry import fit, resize_into
-    from engines.spec import InputSpec
-
-    spec = InputSpec(size[1], size[0])
-    samples = []
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    for path in paths[:: max(1, len(paths) // PARITY_SAMPLES)][:PARITY_SAMPLES]:
-        image_bgr = read_image(path)
-        tensor_bgr = np.zeros(spec.shape()[1:], np.uint8)
-        resize_into(image_bgr, fit(image_bgr.shape[0], image_bgr.shape[1], spec), tensor_bgr)
-        samples.append(tensor_bgr)
-    return samples
 
 
 def _planes(engine: str) -> tuple[str, ...]:

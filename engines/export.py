@@ -3,7 +3,9 @@
 The graph takes uint8 NHWC BGR and holds the colour order and the normalisation; it gives `logits` at stride 4,
 `alpha` and `labels` at full size. The traps: the input must feed a Cast directly and a uint8 output must be the
 last Cast (TensorRT knows uint8 only there), and softmax at full size costs more than the decoder, so the
-subject's margin is computed at stride 4 and only that one channel is upsampled.
+subject's margin is computed at stride 4 and only that one channel is upsampled, by two small matrix products
+(OpenVINO's Resize of one channel took 3.6 ms of 24.7 at 512x288 in bf16, the products take 0.4; the bytes are
+the same).
 """
 
 import copy
@@ -62,10 +64,12 @@ class Meaning:
 class ServedGraph(nn.Module):
     """A network between raw frames and finished planes, as it is exported."""
 
-    def __init__(self, model: nn.Module, subject: int | None) -> None:
+    def __init__(self, model: nn.Module, subject: int | None, width: int, height: int) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval()
         self.subject = subject
+        self.rows = nn.Buffer(_bilinear(height).T.contiguous())
+        self.columns = nn.Buffer(_bilinear(width))
         # BGR costs nothing: the first convolution takes its input channels in the other order.
         first = self.model.get_parameter("backbone.features.0.0.weight")
         first.data = first.data.flip(1).contiguous()
@@ -81,7 +85,7 @@ class ServedGraph(nn.Module):
         margin = logits[:, self.subject : self.subject + 1] - (
             rest if rest.shape[1] == 1 else rest.logsumexp(dim=1, keepdim=True)
         )
-        margin = _upsampled(margin)[:, 0]
+        margin = torch.matmul(torch.matmul(self.rows, margin[:, 0]), self.columns)
         alpha = (margin.sigmoid() * 255.0 + 0.5).to(torch.uint8)
         if logits.shape[1] > 2:
             return logits, alpha, _labels(logits)
@@ -113,7 +117,7 @@ def export_graph(
                 f"{side} {value} is not a multiple of {SIDE_MULTIPLE}; export at {near} or {near + SIDE_MULTIPLE}"
             )
     path.parent.mkdir(parents=True, exist_ok=True)
-    served = ServedGraph(model, meaning.output.subject).eval()
+    served = ServedGraph(model, meaning.output.subject, width, height).eval()
     partial = path.with_suffix(".partial.onnx")
     try:
         _write(served, meaning, width, height, partial)
@@ -197,6 +201,12 @@ def _labels(logits: Tensor) -> Tensor:
 
 def _upsampled(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=float(LOGITS_STRIDE), mode="bilinear", align_corners=False)
+
+
+def _bilinear(side: int) -> Tensor:
+    """(side / 4, side): what half-pixel bilinear enlargement by four multiplies a line with."""
+    impulses = torch.eye(side // LOGITS_STRIDE)[None]
+    return F.interpolate(impulses, scale_factor=float(LOGITS_STRIDE), mode="linear", align_corners=False)[0]
 
 
 def _noise(height: int, width: int) -> list[NDArray[np.uint8]]:

@@ -12,12 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from engines.data.datasets import IMAGE_SUFFIXES, read_image
+from engines.errors import DataError
 from engines.export import NORMALISATION, Meaning, export_graph
+from engines.geometry import fit, resize_into
 from engines.names import read_manifest
-from engines.spec import EngineSpec, Graph, Manifest
+from engines.spec import EngineSpec, Graph, InputSpec, Manifest
 from engines.training.checkpoint import Checkpoint
 
-__all__ = ["engine_from_checkpoint", "engine_from_network", "record_scores", "write_manifest"]
+__all__ = [
+    "engine_from_checkpoint",
+    "engine_from_network",
+    "letterboxed_samples",
+    "record_scores",
+    "write_manifest",
+]
+
+PARITY_SAMPLES = 8
 
 
 def engine_from_checkpoint(
@@ -106,3 +117,25 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def letterboxed_samples(folder: Path, sizes: Sequence[tuple[int, int]]) -> list[NDArray[np.uint8]]:
+    """A few of a folder's images at each (width, height), for the comparison of graph and network.
+
+    Raises:
+        DataError: no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; expected one with .jpg or .png images")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise DataError(f"{folder}: holds no .jpg or .png")
+    samples = []
+    for path in paths[:: max(1, len(paths) // PARITY_SAMPLES)][:PARITY_SAMPLES]:
+        image_bgr = read_image(path)
+        for width, height in sizes:
+            spec = InputSpec(height, width)
+            tensor_bgr = np.zeros(spec.shape()[1:], np.uint8)
+            resize_into(image_bgr, fit(image_bgr.shape[0], image_bgr.shape[1], spec), tensor_bgr)
+            samples.append(tensor_bgr)
+    return samples

@@ -147,7 +147,7 @@ def test_exporting_leaves_the_network_as_it_was() -> None:
     model = _network(2)
     before = model.get_parameter("backbone.features.0.0.weight").clone()
 
-    ServedGraph(model, subject=1)
+    ServedGraph(model, 1, WIDTH, HEIGHT)
 
     assert torch.equal(model.get_parameter("backbone.features.0.0.weight"), before)
 
