@@ -29,7 +29,8 @@ class CrfOptions(Options):
     """The dense CRF between segment and render."""
 
     method: Literal["off", "reference"] = "off"
-    preset: Literal["crf-readme", "deeplab"] = "crf-readme"
+    preset: Literal["crf-readme", "deeplab"] = "deeplab"
+    """`deeplab` raised the mIoU of the person engine on all sets tried, `crf-readme` lowered it on two of three."""
     iterations: int = Field(5, ge=1, le=50)
 
 
@@ -64,6 +65,8 @@ class RunConfig(Options):
     mirror: bool = False
     rate_hz: float | None = Field(None, gt=0, le=1000)
     """Release a file's frames at this rate instead of its own, as a camera would."""
+    loop: bool = False
+    """Play a file again and again."""
     max_frames: int | None = Field(None, gt=0)
     seconds: float | None = Field(None, gt=0)
     slots: int = Field(0, ge=0, le=64)

@@ -64,7 +64,10 @@ class Door:
         wanted = Wanted.from_text(self._config.size) if self._config.size else Wanted()
         for stream in self._job["streams"]:
             uri = self._config.streams[stream].source
-            source = source_from_uri(uri, wanted=wanted).open()
+            options = source_from_uri(uri, wanted=wanted)
+            if self._config.loop and "loop" in type(options).model_fields:
+                options = options.model_copy(update={"loop": True})
+            source = options.open()
             source.on_event = self._note
             self._entries[stream] = _Entry(source)
             self._tell({"type": "format", "stream": stream, "format": source.format.to_json()})

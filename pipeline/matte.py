@@ -2,7 +2,7 @@
 
 Engines answer in their own size, with letterbox bars; the matte has the frame's size. It is upsampled
 here, once, and only here. The trap: a `Matte` is lent. Its arrays belong to the `MatteUpsampler` and are
-overwritten by the next frame, so keep a copy if you keep anything.
+overwritten by the next frame, so keep a `copy()` if you keep anything.
 """
 
 from dataclasses import dataclass, field
@@ -43,6 +43,23 @@ class Matte:
             self._fill_labels()
             self._has_labels = True
         return self._label_map
+
+    @property
+    def engine_labels(self) -> NDArray[np.uint8] | None:
+        """(h, w) class index at the engine's size, without bars; None when the engine gave an alpha alone."""
+        return self._labels_small
+
+    def copy(self) -> "Matte":
+        """A deep copy that owns its arrays: to keep, and to use in another thread."""
+        return Matte(
+            alpha=self.alpha.copy(),
+            classes=self.classes,
+            palette=self.palette,
+            subject=self.subject,
+            _label_map=self._label_map.copy() if self._has_labels else np.empty_like(self._label_map),
+            _labels_small=None if self._labels_small is None else self._labels_small.copy(),
+            _has_labels=self._has_labels,
+        )
 
     def _fill_labels(self) -> None:
         height, width = self._label_map.shape

@@ -22,10 +22,10 @@ class Refine(PlainStage):
 
     def __init__(self, context: StageContext) -> None:
         super().__init__(context)
-        from engines.crf import CrfParams, ReferenceCrf  # numpy only until it is made; pydensecrf inside
+        from engines.crf import ReferenceCrf, params_of  # numpy only until it is made; pydensecrf inside
 
-        params = CrfParams.model_validate(context.options.get("crf_params", {}))
-        self._crf = ReferenceCrf(params, iterations=int(context.options.get("crf_iterations", 5)))
+        params = params_of(context.options["crf_params"])
+        self._crf = ReferenceCrf(params, iterations=context.options["crf_iterations"])
         self._spec: EngineSpec | None = None
 
     def prepare(self, settings: Settings) -> EngineSpec:
@@ -42,6 +42,6 @@ class Refine(PlainStage):
         probs = self._crf.refine(frame.plane("logits"), frame.plane("tensor_bgr"))
         output = self._spec.output
         if output.subject is not None:
-            np.multiply(probs[output.subject], 255.0, out=frame.plane("alpha"), casting="unsafe")
+            np.copyto(frame.plane("alpha"), probs[output.subject] * 255.0 + 0.5, casting="unsafe")
         if output.subject is None or len(output.classes) > 2:
             frame.plane("labels")[...] = probs.argmax(axis=0)

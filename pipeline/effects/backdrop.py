@@ -1,0 +1,158 @@
+"""What stands behind the subject: a colour, a drawn gradient, a picture, or a video that loops.
+
+A backdrop lends a picture of frame size for a moment of the stream. Pictures and videos are scaled to
+cover the frame, the overhang cut off evenly. The trap: a video is shown by the stream's clock, not one
+picture a frame, so it keeps its speed whatever the stream's rate.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import cv2
+import numpy as np
+
+from configs import ConfigError
+from pipeline.effects.effect import Image
+
+if TYPE_CHECKING:
+    import av
+
+__all__ = ["Backdrop", "Still", "VideoLoop", "gradient", "picture"]
+
+SKIP_AHEAD_S = 2.0
+"""Further ahead than this the video is sought, not decoded through."""
+
+
+class Backdrop(Protocol):
+    """A picture for each moment."""
+
+    def at(self, pts_ns: int) -> Image:
+        """(height, width, 3) BGR; a loan, valid until the next call."""
+
+
+class Still:
+    """The same picture always."""
+
+    def __init__(self, image_bgr: Image) -> None:
+        self._image_bgr = image_bgr
+
+    def at(self, pts_ns: int) -> Image:
+        return self._image_bgr
+
+
+def gradient(height: int, width: int) -> Image:
+    """A quiet dusk: deep blue to plum to a warm glow low on one side. A fresh array."""
+    y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
+    x = np.linspace(0, 1, width, dtype=np.float32)[None, :]
+    fall = np.clip(0.82 * y + 0.18 * x, 0, 1)
+    stops = np.array([0.0, 0.45, 0.8, 1.0], np.float32)
+    tones_bgr = np.array([(58, 26, 14), (96, 45, 44), (132, 78, 120), (150, 128, 196)], np.float32)
+    image = np.stack([np.interp(fall, stops, tones_bgr[:, channel]) for channel in range(3)], axis=-1)
+    glow = np.exp(-(((x - 0.78) / 0.42) ** 2 + ((y - 0.9) / 0.38) ** 2))[..., None]
+    image += glow * np.array([20, 52, 78], np.float32)
+    edge = 1 - 0.28 * np.clip((x - 0.5) ** 2 * 2 + (y - 0.5) ** 2 * 2, 0, 1)[..., None]
+    # Without a level of noise, slow slopes show as bands in eight bits.
+    noise = np.random.default_rng(7).uniform(-0.8, 0.8, (height, width, 1))
+    return np.clip(np.rint(image * edge + noise), 0, 255).astype(np.uint8)
+
+
+def picture(path: Path, height: int, width: int) -> Image:
+    """An image file, scaled to cover the frame. A fresh array.
+
+    Raises:
+        ConfigError: OpenCV cannot read the file.
+    """
+    image_bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image_bgr is None:
+        raise ConfigError(f"backdrop {path}: not an image that OpenCV reads; pass a JPEG, a PNG or a video")
+    scale = max(height / image_bgr.shape[0], width / image_bgr.shape[1])
+    size = (max(width, round(image_bgr.shape[1] * scale)), max(height, round(image_bgr.shape[0] * scale)))
+    rule = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    scaled = cv2.resize(image_bgr, size, interpolation=rule)
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    return np.ascontiguousarray(scaled[top : top + height, left : left + width], dtype=np.uint8)
+
+
+class VideoLoop:
+    """A video file from its beginning, again and again, by the stream's clock."""
+
+    def __init__(self, path: Path, height: int, width: int) -> None:
+        """Open the file and find its first picture.
+
+        Raises:
+            ConfigError: FFmpeg cannot read a picture from the file.
+        """
+        import av
+        from av.video.reformatter import VideoReformatter
+
+        self._path = path
+        self._failure = av.FFmpegError
+        self._image_bgr: Image = np.zeros((height, width, 3), np.uint8)
+        self._reformatter = VideoReformatter()
+        try:
+            self._container = av.open(str(path))
+            self._stream = self._container.streams.video[0]
+            self._stream.thread_count = 1
+            self._frames = self._container.decode(self._stream)
+            first = next(self._frames)
+        except (av.FFmpegError, OSError, IndexError, StopIteration) as error:
+            raise ConfigError(f"backdrop {path}: no video that FFmpeg reads ({error}); pass an image or a video") from error
+        scale = max(height / first.height, width / first.width)
+        even = [max(side, 2 * round(length * scale / 2)) for side, length in ((width, first.width), (height, first.height))]
+        self._size = (even[0], even[1])
+        self._start_s = first.time or 0.0
+        self._coming: av.VideoFrame | None = first
+        self._length_s: float | None = None
+        self._shown_s = -1.0
+        self._round = 0
+        self._show(first)
+
+    def at(self, pts_ns: int) -> Image:
+        wanted_s = max(pts_ns, 0) / 1e9
+        if self._length_s is not None:
+            turn, wanted_s = divmod(wanted_s, self._length_s)
+            if turn != self._round:
+                self._round = int(turn)
+                self._seek(0.0)
+        if wanted_s < self._shown_s:
+            self._seek(wanted_s)
+        elif self._coming is not None and wanted_s > self._time_of(self._coming) + SKIP_AHEAD_S:
+            self._seek(wanted_s)
+        while self._coming is not None and self._time_of(self._coming) <= wanted_s:
+            frame, self._coming = self._coming, self._next()
+            if self._coming is None or self._time_of(self._coming) > wanted_s:
+                self._show(frame)
+            self._shown_s = self._time_of(frame)
+        if self._coming is None and self._length_s is None:
+            # The end was reached for the first time: now the length is known, and the loop begins.
+            self._length_s = max(self._shown_s + float(1 / (self._stream.average_rate or 25)), 0.04)
+            if wanted_s >= self._length_s:
+                return self.at(pts_ns)
+        return self._image_bgr
+
+    def _time_of(self, frame: "av.VideoFrame") -> float:
+        return (frame.time or 0.0) - self._start_s
+
+    def _next(self) -> "av.VideoFrame | None":
+        try:
+            return next(self._frames, None)
+        except self._failure:
+            # A file that breaks off in the middle loops over what it has.
+            return None
+
+    def _seek(self, wanted_s: float) -> None:
+        base = self._stream.time_base or 1
+        self._container.seek(int((wanted_s + self._start_s) / base), stream=self._stream)
+        self._frames = self._container.decode(self._stream)
+        self._shown_s = -1.0
+        self._coming = self._next()
+
+    def _show(self, frame: "av.VideoFrame") -> None:
+        width, height = self._size
+        scaled = self._reformatter.reformat(frame, width=width, height=height, format="bgr24")
+        plane = scaled.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
+        high, wide = self._image_bgr.shape[:2]
+        left, top = (width - wide) // 2, (height - high) // 2
+        image = rows[top : top + high, left * 3 : (left + wide) * 3]
+        np.copyto(self._image_bgr.reshape(high, wide * 3), image)

@@ -1,0 +1,88 @@
+"""Plays a whole stream with real processes in a test: a config in, the report and the supervisor's memory out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from configs import load
+from pipeline.config import RunConfig
+from pipeline.report import report_of
+from pipeline.run import prepare
+from pipeline.supervisor import Supervisor
+
+FAULTS = "tests.stream.faults"
+CHAIN = ("capture", "preprocess", "segment", "render")
+
+
+@dataclass
+class Played:
+    """What a test looks at afterwards."""
+
+    report: dict[str, Any]
+    error: BaseException | None = None
+    free_slots: list[int] = field(default_factory=list)
+
+    @property
+    def frames(self) -> dict[str, Any]:
+        """Captured, shown, dropped."""
+        return self.report["frames"]
+
+    @property
+    def events(self) -> list[str]:
+        """What happened, in order."""
+        return [event["what"] for event in self.report["events"]]
+
+
+def play(
+    source: str,
+    *sinks: str,
+    watch: Callable[[Supervisor], None] | None = None,
+    raises: type[BaseException] | None = None,
+    stages: tuple[str, ...] = CHAIN,
+    **options: Any,
+) -> Played:
+    """Run one stream to its end in this process's main thread.
+
+    Args:
+        source: as on the command line.
+        sinks: as on the command line; none means `null`.
+        watch: called by the supervisor's loop, to look or to interfere.
+        raises: an error that is expected; it is kept in `error`.
+        stages: one worker each.
+        options: of `RunConfig`.
+    """
+    tree = {"engine": "fake@320x180", "effect": "cutout:green", **options}
+    overrides = [f"{key}={_yaml(value)}" for key, value in tree.items()]
+    overrides.append(f"streams={_yaml([{'source': source, 'sinks': list(sinks or ('null',))}])}")
+    overrides.append(f"workers={_yaml([[stage] for stage in stages])}")
+    supervisor = Supervisor(prepare(load(RunConfig, None, overrides)), watch or (lambda _: None))
+    error: BaseException | None = None
+    try:
+        try:
+            supervisor.run()
+        except BaseException as caught:
+            if raises is None or not isinstance(caught, raises):
+                raise
+            error = caught
+        played = Played(report_of(supervisor, None), error)
+        captures = {w.index + 1 for w in supervisor.run_plan.topology.workers if "capture" in w.stages}
+        for pool in supervisor.pools.values():
+            played.free_slots += [slot for slot in range(pool.n_slots) if pool.owner(slot) >> 16 in captures]
+        return played
+    finally:
+        supervisor.close()
+
+
+def pictures(folder: Path) -> dict[int, np.ndarray]:
+    """What a `frames:` sink wrote, by sequence number."""
+    return {int("".join(filter(str.isdigit, path.stem))): cv2.imread(str(path)) for path in sorted(folder.glob("*.png"))}
+
+
+def _yaml(value: Any) -> str:
+    import json
+
+    return json.dumps(value)

@@ -1,0 +1,90 @@
+"""Live: the newest frame, nothing torn, nothing older after something newer."""
+
+import json
+
+import numpy as np
+
+from engines.runtime.fake_engine import SHAPE_BGR
+from pipeline.sources import source_from_uri
+from pipeline.sources.synthetic import shape_mask
+from tests.stream.playing import CHAIN, FAULTS, pictures, play
+
+URI = "synthetic:320x180@60?speed=2000"
+
+
+def test_a_slow_stage_drops_and_never_tears(tmp_path) -> None:
+    """Half of the frames come too late; each that is shown is whole, in order, and has its own mask."""
+    format = source_from_uri(URI).open().format
+    stages = (*CHAIN[:3], f"{FAULTS}:Slow", "render")
+
+    played = play(URI, f"frames:{tmp_path}", stages=stages, pacing="live", max_frames=240, effect="cutout:black")
+
+    shown = pictures(tmp_path)
+    frames = played.frames
+    assert frames["captured"] == frames["shown"] + sum(frames["dropped"].values()) == 240
+    assert "lost" not in frames["dropped"]
+    assert 0 < frames["shown"] < 200
+    assert len(shown) == frames["shown"]
+    for sequence, picture in shown.items():
+        wanted = np.zeros_like(picture)
+        wanted[shape_mask(sequence, format, speed_px_s=2000)] = SHAPE_BGR
+        assert np.array_equal(picture, wanted), f"frame {sequence}"
+
+
+def test_nothing_older_after_something_newer(tmp_path) -> None:
+    """Sequence numbers only rise, with drops and over a restart."""
+    stages = (*CHAIN[:3], f"{FAULTS}:DieWorking", "render")
+    path = tmp_path / "a.jsonl"
+
+    played = play(URI, f"jsonl:{path}", stages=stages, pacing="live", max_frames=180)
+
+    sequences = [json.loads(line)["sequence"] for line in path.read_text().splitlines()]
+    assert sequences == sorted(set(sequences))
+    assert len(sequences) == played.frames["shown"]
+    assert played.report["restarts"] == 1
+    assert max(sequences) > 100
+
+
+def test_a_change_of_settings_happens_at_a_frame_boundary(tmp_path) -> None:
+    """Effect and engine change while running: every frame is wholly the old or wholly the new, and none is lost."""
+    asked = []
+
+    def watch(supervisor) -> None:
+        shown = supervisor.ledgers[0].shown if supervisor.ledgers else 0
+        if shown > 40 and not asked:
+            asked.append("effect")
+            supervisor.change(effects=("cutout:black",))
+        if shown > 90 and len(asked) == 1:
+            asked.append("engine")
+            supervisor.change(engine="fake@160x90")
+
+    played = play(
+        URI, f"frames:{tmp_path}", pacing="live", max_frames=240, watch=watch, effect="cutout:green",
+        engines=["fake@160x90"],
+    )
+
+    corners = {n: tuple(int(v) for v in picture[-1, -1]) for n, picture in sorted(pictures(tmp_path).items())}
+    kinds = list(corners.values())
+    changed = kinds.index((0, 0, 0))
+    assert 0 < changed
+    assert set(kinds[changed:]) == {(0, 0, 0)}
+    assert len(set(kinds[:changed])) == 1
+    assert played.report["engine"].startswith("fake 160x90")
+    assert "lost" not in played.frames["dropped"]
+    assert "settings refused" not in played.events
+
+
+def test_refused_settings_leave_the_old_ones_serving(tmp_path) -> None:
+    """An effect that cannot be opened is told of, and the stream goes on as before."""
+    asked = []
+
+    def watch(supervisor) -> None:
+        if supervisor.ledgers and supervisor.ledgers[0].shown > 10 and not asked:
+            asked.append(1)
+            supervisor.change(effects=("replace:/no/such/picture.png",))
+
+    played = play(URI, "null", pacing="live", max_frames=90, watch=watch)
+
+    assert "settings refused" in played.events
+    assert played.report["restarts"] == 0
+    assert played.frames["shown"] > 60
