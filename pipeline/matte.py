@@ -127,5 +127,5 @@ class MatteUpsampler:
         expected = (self._spec.input.height, self._spec.input.width)
         if plane.shape != expected:
             raise ValueError(f"{self._spec.label}: {name} has shape {plane.shape}, expected {expected}")
-        inner: NDArray[np.uint8] = self._geometry.crop(plane)  # type: ignore[assignment]  # crop keeps the type
+        inner: NDArray[np.uint8] = self._geometry.crop(plane)
         return inner

@@ -43,7 +43,9 @@ def effect_from_text(text: str) -> Effect:
     if kind.VALUE is None:
         raise ConfigError(f"effect {text!r}: {name} takes no value; write {name!r}")
     if not value:
-        raise ConfigError(f"effect {text!r}: nothing follows the colon; write {name!r} or '{name}:{kind.VALUE.upper()}'")
+        raise ConfigError(
+            f"effect {text!r}: nothing follows the colon; write {name!r} or '{name}:VALUE' ({kind.VALUE})"
+        )
     try:
         return kind.model_validate({kind.VALUE: value})
     except ValidationError as error:

@@ -65,12 +65,9 @@ def picture(path: Path, height: int, width: int) -> Image:
     image_bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image_bgr is None:
         raise ConfigError(f"backdrop {path}: not an image that OpenCV reads; pass a JPEG, a PNG or a video")
-    scale = max(height / image_bgr.shape[0], width / image_bgr.shape[1])
-    size = (max(width, round(image_bgr.shape[1] * scale)), max(height, round(image_bgr.shape[0] * scale)))
-    rule = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    scaled = cv2.resize(image_bgr, size, interpolation=rule)
-    left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    return np.ascontiguousarray(scaled[top : top + height, left : left + width], dtype=np.uint8)
+    kept = _kept(image_bgr, height, width)
+    rule = cv2.INTER_AREA if kept.shape[0] > height else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(kept, (width, height), interpolation=rule), np.uint8)
 
 
 class VideoLoop:
@@ -83,12 +80,12 @@ class VideoLoop:
             ConfigError: FFmpeg cannot read a picture from the file.
         """
         import av
-        from av.video.reformatter import VideoReformatter
 
-        self._path = path
+        from pipeline.sources.decoded import ColourWriter, upright_size
+
         self._failure = av.FFmpegError
         self._image_bgr: Image = np.zeros((height, width, 3), np.uint8)
-        self._reformatter = VideoReformatter()
+        self._writer = ColourWriter()
         try:
             self._container = av.open(str(path))
             self._stream = self._container.streams.video[0]
@@ -96,10 +93,10 @@ class VideoLoop:
             self._frames = self._container.decode(self._stream)
             first = next(self._frames)
         except (av.FFmpegError, OSError, IndexError, StopIteration) as error:
-            raise ConfigError(f"backdrop {path}: no video that FFmpeg reads ({error}); pass an image or a video") from error
-        scale = max(height / first.height, width / first.width)
-        even = [max(side, 2 * round(length * scale / 2)) for side, length in ((width, first.width), (height, first.height))]
-        self._size = (even[0], even[1])
+            why = f"no video that FFmpeg reads ({error or type(error).__name__})"
+            raise ConfigError(f"backdrop {path}: {why}; pass an image or a video") from error
+        native_width, native_height = upright_size(first)
+        self._native_bgr: Image = np.empty((native_height, native_width, 3), np.uint8)
         self._start_s = first.time or 0.0
         self._coming: av.VideoFrame | None = first
         self._length_s: float | None = None
@@ -114,9 +111,8 @@ class VideoLoop:
             if turn != self._round:
                 self._round = int(turn)
                 self._seek(0.0)
-        if wanted_s < self._shown_s:
-            self._seek(wanted_s)
-        elif self._coming is not None and wanted_s > self._time_of(self._coming) + SKIP_AHEAD_S:
+        lies_far_ahead = self._coming is not None and wanted_s > self._time_of(self._coming) + SKIP_AHEAD_S
+        if wanted_s < self._shown_s or lies_far_ahead:
             self._seek(wanted_s)
         while self._coming is not None and self._time_of(self._coming) <= wanted_s:
             frame, self._coming = self._coming, self._next()
@@ -148,11 +144,17 @@ class VideoLoop:
         self._coming = self._next()
 
     def _show(self, frame: "av.VideoFrame") -> None:
-        width, height = self._size
-        scaled = self._reformatter.reformat(frame, width=width, height=height, format="bgr24")
-        plane = scaled.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
-        high, wide = self._image_bgr.shape[:2]
-        left, top = (width - wide) // 2, (height - high) // 2
-        image = rows[top : top + high, left * 3 : (left + wide) * 3]
-        np.copyto(self._image_bgr.reshape(high, wide * 3), image)
+        height, width = self._image_bgr.shape[:2]
+        self._writer.write(frame, self._native_bgr)
+        kept = _kept(self._native_bgr, height, width)
+        rule = cv2.INTER_AREA if kept.shape[0] >= 2 * height else cv2.INTER_LINEAR
+        cv2.resize(kept, (width, height), dst=self._image_bgr, interpolation=rule)
+
+
+def _kept(image_bgr: Image, height: int, width: int) -> Image:
+    """The largest part in the middle that has the frame's aspect: a view."""
+    high, wide = image_bgr.shape[:2]
+    scale = max(height / high, width / wide)
+    kept_high, kept_wide = min(high, max(1, round(height / scale))), min(wide, max(1, round(width / scale)))
+    top, left = (high - kept_high) // 2, (wide - kept_wide) // 2
+    return image_bgr[top : top + kept_high, left : left + kept_wide]

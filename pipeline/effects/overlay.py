@@ -94,9 +94,7 @@ class _SubjectTint:
 class _LabelTint:
     """Every class: `out = image * keep + tint`, both looked up by label and enlarged."""
 
-    def __init__(
-        self, height: int, width: int, colours_rgb: dict[int, tuple[int, int, int]], opacity: float
-    ) -> None:
+    def __init__(self, height: int, width: int, colours_rgb: dict[int, tuple[int, int, int]], opacity: float) -> None:
         self._size = (width, height)
         self._tints = np.zeros((256, 1, 3), np.uint8)
         self._keeps = np.full(256, 255, np.uint8)

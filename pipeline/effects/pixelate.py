@@ -53,7 +53,7 @@ class PixelatePainter:
         self._compositor = Compositor(height, width)
 
     def paint(self, image_bgr: Image, matte: Matte, pts_ns: int, out: Image) -> None:
-        height, width = image_bgr.shape[:2]
+        width = image_bgr.shape[1]
         rows, columns = self._blocks.shape[:2]
         source = image_bgr
         for half in self._halves:

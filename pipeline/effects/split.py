@@ -27,31 +27,23 @@ class Split(Effect):
 
     after: str = "blur"
     """The effect on the right, as on the command line: `pixelate:30`."""
+    strength: float = Field(1.0, ge=0, le=2)
+    """Of the effect on the right; 1 is as it says."""
     at: float = Field(0.5, gt=0, lt=1)
     """Where the line stands: 0 is the left edge, 1 the right one."""
 
     @field_validator("after")
     @classmethod
     def _is_another_effect(cls, after: str) -> str:
-        if isinstance(_effect(after), Split):
+        if type(_effect(after)) is cls:
             raise ValueError("a split cannot be split again; name another effect, such as split:pixelate")
         return after
 
     def open(self, format: StreamFormat) -> Painter:
-        return SplitPainter(format, _effect(self.after).open(format), self.at)
+        return SplitPainter(format, _effect(self.after).with_strength(self.strength).open(format), self.at)
 
     def with_strength(self, strength: float) -> Effect:
-        return _Strengthened(after=self.after, at=self.at, strength=strength)
-
-
-class _Strengthened(Split):
-    """A split whose right side has another strength than its text says."""
-
-    strength: float
-    """0..2, handed on to the effect on the right."""
-
-    def open(self, format: StreamFormat) -> Painter:
-        return SplitPainter(format, _effect(self.after).with_strength(self.strength).open(format), self.at)
+        return self.changed(strength=min(2.0, max(0.0, self.strength * strength)))
 
 
 class SplitPainter:
