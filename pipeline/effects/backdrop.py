@@ -65,7 +65,7 @@ def picture(path: Path, height: int, width: int) -> Image:
     image_bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image_bgr is None:
         raise ConfigError(f"backdrop {path}: not an image that OpenCV reads; pass a JPEG, a PNG or a video")
-    kept = _kept(image_bgr, height, width)
+    kept = _kept(np.asarray(image_bgr, np.uint8), height, width)
     rule = cv2.INTER_AREA if kept.shape[0] > height else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(kept, (width, height), interpolation=rule), np.uint8)
 
@@ -93,7 +93,7 @@ class VideoLoop:
             self._frames = self._container.decode(self._stream)
             first = next(self._frames)
         except (av.FFmpegError, OSError, IndexError, StopIteration) as error:
-            why = f"no video that FFmpeg reads ({error or type(error).__name__})"
+            why = f"no video that FFmpeg reads ({str(error) or 'no video stream, or no frame in it'})"
             raise ConfigError(f"backdrop {path}: {why}; pass an image or a video") from error
         native_width, native_height = upright_size(first)
         self._native_bgr: Image = np.empty((native_height, native_width, 3), np.uint8)
@@ -138,9 +138,14 @@ class VideoLoop:
 
     def _seek(self, wanted_s: float) -> None:
         base = self._stream.time_base or 1
-        self._container.seek(int((wanted_s + self._start_s) / base), stream=self._stream)
-        self._frames = self._container.decode(self._stream)
         self._shown_s = -1.0
+        try:
+            self._container.seek(int((wanted_s + self._start_s) / base), stream=self._stream)
+        except self._failure:
+            # A format without a way back stays at its last picture.
+            self._coming = None
+            return
+        self._frames = self._container.decode(self._stream)
         self._coming = self._next()
 
     def _show(self, frame: "av.VideoFrame") -> None:
