@@ -6,7 +6,6 @@ effect whose value names a file is not taken: another user of this machine could
 
 import re
 import threading
-from math import isfinite
 from typing import Any
 
 from configs import ConfigError
@@ -72,7 +71,7 @@ class Asked:
             case {"set": "strength", "value": int(value) | float(value), **rest} if not (
                 rest or isinstance(value, bool)
             ):
-                if not isfinite(value) or not 0 <= value <= 2:
+                if not 0 <= value <= 2:
                     raise CommandRefused(f"strength: expected a number from 0 to 2, got {value!r}")
                 return {"set": "strength", "value": float(value)}
         raise CommandRefused(

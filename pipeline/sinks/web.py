@@ -8,6 +8,7 @@ machine, and its Origin, where there is one, must be ours.
 
 import asyncio
 import json
+import re
 import socket
 import threading
 from collections.abc import Awaitable, Callable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Picture", "WebServer"]
 
 _PAGE = Path(__file__).with_name("page.html")
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_OURS = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 _STATE_S = 0.5
 _STILL_S = 2.0
 """How long a snapshot waits for a frame; a stream that stands still gives none."""
@@ -170,10 +171,14 @@ class WebServer:
         if request.content_type != "application/json":
             return _refusal(415, f"expected application/json, got {request.content_type}")
         try:
-            self._ask(json.loads(await request.read()))
+            command = json.loads(await request.read())
         except web.HTTPRequestEntityTooLarge:
             return _refusal(413, f"a command has at most {_MAX_COMMAND_BYTES} bytes")
-        except ValueError as error:  # refused, or not JSON, or not UTF-8
+        except (ValueError, RecursionError) as error:
+            return _refusal(400, f"expected a JSON object in UTF-8: {error}")
+        try:
+            self._ask(command)
+        except ValueError as error:
             return _refusal(400, str(error))
         return web.json_response({"ok": True}, headers=_HEADERS)
 
@@ -286,7 +291,7 @@ def _why_refused(request: "web.Request") -> str:
     # Another name in Host is a stranger's name that was made to point here (DNS rebinding); the port may be
     # another one, as behind `ssh -L`.
     host = request.headers.get("Host", "")
-    if host.rpartition(":")[0] not in _LOOPBACK and host not in _LOOPBACK:
+    if not _OURS.fullmatch(host):
         return f"this page is for http://127.0.0.1, not for {host!r}"
     origin = request.headers.get("Origin")
     if origin is not None and origin != f"http://{host}":
