@@ -1,0 +1,193 @@
+"""The composite as a video file: H.264 by PyAV, with the frames' own time stamps and the source's sound.
+
+Playable at every moment: .mp4 and .mov grow by fragments of half a second (and become plain files when
+closed), .mkv by clusters, and `OutputFile` lets only whole ones reach the disk. So a run that is killed keeps
+all but about its last second, and one whose disk is full all but its last half. The trap: time stamps are
+what they were at the source, so a file of a live stream has no constant rate.
+"""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from pipeline.errors import SinkError
+from pipeline.frame import StreamFormat
+from pipeline.sinks.audio import AudioTrack
+from pipeline.sinks.colour import YuvWriter
+from pipeline.sinks.disk import OutputFile
+from pipeline.sinks.sink import Announce, PlainSink, Shown, Sink, SinkOptions
+
+__all__ = ["FileOptions", "FileSink"]
+
+TIME_BASE = Fraction(1, 90_000)
+"""Video's own: exact for 24, 25, 30, 50 and 60 a second and for 30000/1001."""
+
+# hybrid_fragmented: fragments while it is written, an ordinary file once it is closed. delay_moov: the index waits
+# for the first fragment, so that it can say where the first frame lies (B-frames) and what the sound needs.
+_MP4 = {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "500000"}
+_CONTAINERS: dict[str, tuple[str, dict[str, str]]] = {
+    ".mp4": ("mp4", _MP4),
+    ".mov": ("mov", _MP4),
+    ".mkv": ("matroska", {"cluster_time_limit": "500"}),
+}
+# Every fragment reaches us when it is complete; a sound that ends early holds the picture up for a second, not ten.
+_COMMON = {"flush_packets": "1", "max_interleave_delta": "1000000"}
+
+
+class FileOptions(SinkOptions):
+    """Write a video file, H.264 in .mp4, .mkv or .mov."""
+
+    VALUE = "path"
+
+    path: str = Field(min_length=1)
+    """The file to write; what it held before is replaced. Several streams put `{stream}` into it."""
+    crf: int = Field(20, ge=0, le=51)
+    """Quality: lower is better and larger; 18 to 28 is usual."""
+    preset: str = "veryfast"
+    """libx264's preset, from ultrafast to veryslow."""
+    threads: int = Field(2, ge=0, le=64)
+    """Encoder threads; 0 lets the encoder choose. Two cost no more work than one, and use a core that is idle."""
+    audio: bool = True
+    """Carry over the sound of a file."""
+    part: int = Field(0, ge=0)
+    """How often the worker was restarted; above 0 it is a file of its own: out.part2.mp4."""
+
+    @field_validator("path")
+    @classmethod
+    def _ends_known(cls, path: str) -> str:
+        if Path(path).suffix.lower() not in _CONTAINERS:
+            raise ValueError(f"ends in {Path(path).suffix or 'nothing'!r}, expected {', '.join(_CONTAINERS)}")
+        return path
+
+    @field_validator("preset")
+    @classmethod
+    def _is_preset(cls, preset: str) -> str:
+        known = "ultrafast superfast veryfast faster fast medium slow slower veryslow".split()
+        if preset not in known:
+            raise ValueError(f"no preset of libx264; known: {', '.join(known)}")
+        return preset
+
+    def open(self, format: StreamFormat, *, pacing: str, announce: Announce) -> Sink:
+        """Make the file and the encoder.
+
+        Raises:
+            SinkError: the file cannot be made, or there is no encoder; the message says what would help.
+        """
+        path = Path(self.path).expanduser()
+        if self.part:
+            path = path.with_name(f"{path.stem}.part{self.part + 1}{path.suffix}")
+        return FileSink(self, path, format, announce)
+
+
+class FileSink(PlainSink):
+    """Encodes in its own thread."""
+
+    def __init__(self, options: FileOptions, path: Path, format: StreamFormat, announce: Announce) -> None:
+        import av
+
+        self._disk = OutputFile(path, not_this=Path(format.source))
+        self._yuv = YuvWriter(format.width, format.height)
+        self._frame_s = float(1 / format.rate_hz) if format.rate_hz > 0 else 0.0
+        self._first_ns: int | None = None
+        self._last_pts = -1
+        self._n_frames = 0
+        self._is_closed = False
+        name, muxing = _CONTAINERS[path.suffix.lower()]
+        try:
+            self._container: Any = av.open(self._disk, "w", format=name, options={**_COMMON, **muxing})
+            self._video = self._encoder(options, format)
+            self._audio = self._sound(format.audio_path, announce) if options.audio and format.audio_path else None
+        except BaseException:
+            self._disk.close()
+            raise
+        if self._yuv.is_padded:
+            announce(
+                f"{path}: {format.width}x{format.height} has an odd side, which yuv420p cannot have; "
+                f"written as {self._yuv.width}x{self._yuv.height}, the edge repeated"
+            )
+
+    def accept(self, shown: Shown) -> None:
+        if self._first_ns is None:
+            self._first_ns = shown.pts_ns
+        time_s = Fraction(shown.pts_ns - self._first_ns, 1_000_000_000)
+        picture = self._yuv.picture(shown.composite_bgr)
+        # Codecs want every time stamp later than the one before.
+        self._last_pts = max(self._last_pts + 1, round(time_s / TIME_BASE))
+        picture.pts, picture.time_base = self._last_pts, TIME_BASE
+        self._mux(picture, float(time_s))
+        self._n_frames += 1
+
+    def close(self) -> None:
+        """Finish the file.
+
+        Raises:
+            SinkError: its end could not be written; what was written before stays playable.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            if self._n_frames:
+                if not self._disk.has_failed:
+                    self._mux(None, float(self._last_pts * TIME_BASE) + self._frame_s)
+                self._container.close()
+                self._commit()
+        finally:
+            if self._audio is not None:
+                self._audio.close()
+            self._disk.close()
+
+    def _mux(self, picture: Any, until_s: float) -> None:
+        from av.error import FFmpegError
+
+        try:
+            self._container.mux(self._video.encode(picture))
+            if self._audio is not None:
+                self._audio.carry(until_s, self._first_ns or 0, is_last=picture is None)
+        except FFmpegError as error:
+            raise SinkError(f"{self._disk.path}: could not be encoded ({error.strerror}); {self._kept()}") from error
+        self._commit()
+
+    def _commit(self) -> None:
+        try:
+            self._disk.commit()
+        except OSError as error:
+            raise SinkError(
+                f"{self._disk.path}: {error.strerror}; {self._kept()}. Make room, or write to another disk"
+            ) from error
+
+    def _kept(self) -> str:
+        if not self._disk.size:
+            return f"nothing of {self._n_frames} frames could be kept"
+        return f"the file is playable and holds most of the {self._n_frames} frames shown"
+
+    def _encoder(self, options: FileOptions, format: StreamFormat) -> Any:
+        from av.codec.codec import UnknownCodecError
+
+        try:
+            stream = self._container.add_stream("libx264", rate=format.rate_hz if format.rate_hz > 0 else 30)
+        except UnknownCodecError:
+            raise SinkError(
+                f"{self._disk.path}: this PyAV has no libx264; its wheel has: pip install --force-reinstall av"
+            ) from None
+        stream.width, stream.height, stream.pix_fmt = self._yuv.width, self._yuv.height, "yuv420p"
+        stream.options = {"preset": options.preset, "crf": str(options.crf)}
+        stream.time_base = TIME_BASE
+        stream.codec_context.time_base = TIME_BASE
+        stream.codec_context.thread_count = options.threads
+        self._yuv.tag(stream.codec_context)
+        return stream
+
+    def _sound(self, path: str, announce: Announce) -> AudioTrack | None:
+        from av.error import FFmpegError
+
+        try:
+            track = AudioTrack(Path(path), self._container, self._disk.path.suffix.lower())
+        except (OSError, ValueError, FFmpegError) as error:
+            announce(f"{self._disk.path}: without sound, that of {path} cannot be read ({error})")
+            return None
+        if track.told:
+            announce(f"{self._disk.path}: {track.told}")
+        return track
