@@ -1,7 +1,7 @@
 """A sharp subject in front of a Gaussian-like blur.
 
 A wide Gaussian keeps nothing that a small picture cannot hold: halve until the rest of the blur is 1.4 to
-2.8 px wide, blur there, enlarge. At 1280x720 and 12 px that is 0.9 ms against 19 ms, within 44 dB of
+2.8 px wide, blur there, enlarge. At 1280x720 and 12 px that is 0.9 ms against 19 ms, and 50 dB from
 `cv2.GaussianBlur` even on white noise. The trap: halving and bilinear enlarging blur too, so their
 variance is taken off first.
 """
@@ -62,6 +62,9 @@ class FastGaussian:
         reach = 2 * math.ceil(3 * self.sigma_small_px) + 1
         self._kernel = (reach, reach)
         self._blurred = np.empty((height, width, 3), np.uint8)
+        # A large picture is mirrored about its outermost pixels' centres. Of a small one that would lie half a
+        # small pixel too far in; its outer edge is nearer.
+        self._border = cv2.BORDER_REFLECT if self._halves else cv2.BORDER_REFLECT_101
 
     def blur(self, image_bgr: Image, out: Image) -> None:
         """Write the blurred image over the whole of `out`."""
@@ -71,7 +74,7 @@ class FastGaussian:
             cv2.resize(source, (half.shape[1], half.shape[0]), dst=half, interpolation=cv2.INTER_LINEAR)
             source = half
         target = self._blurred if self._halves else out
-        cv2.GaussianBlur(source, self._kernel, self.sigma_small_px, dst=target)
+        cv2.GaussianBlur(source, self._kernel, self.sigma_small_px, dst=target, borderType=self._border)
         if self._halves:
             cv2.resize(target, self._size, dst=out, interpolation=cv2.INTER_LINEAR)
 

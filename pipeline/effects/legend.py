@@ -33,12 +33,12 @@ class Legend:
         edge = line // 2
         scale, thickness = line / 36, max(1, round(line / 22))
         most_rows = int((height * MOST_HEIGHT - 2 * edge) // line)
-        column = 2 * line + max((_width(name, scale, thickness) for name, _ in classes), default=0)
+        column = round(1.75 * line) + max((_width(name, scale, thickness) for name, _ in classes), default=0)
         most_columns = int((width * MOST_WIDTH - 2 * edge) // column)
-        room = most_rows * most_columns
         self._area: tuple[slice, slice] | None = None
-        if room < 1 or not classes:
+        if most_rows < 1 or most_columns < 1 or not classes:
             return
+        room = most_rows * most_columns
         rows_of_text = [(name, colour_rgb) for name, colour_rgb in classes[:room]]
         if len(classes) > room:
             rows_of_text[-1] = (f"+ {len(classes) - room + 1} more", (0, 0, 0))
@@ -51,9 +51,9 @@ class Legend:
         self._panel[:] = [round(level * PANEL_OPACITY) for level in PANEL_BGR]
         self._keep = np.full((*size, 3), 255 - round(255 * PANEL_OPACITY), np.uint8)
         for index, (name, colour_rgb) in enumerate(rows_of_text):
-            x = edge + index // n_rows * column
-            y = edge + index % n_rows * line
-            self._draw_row(name, colour_rgb, x, y, line, scale, thickness)
+            left, top = edge + index // n_rows * column, edge + index % n_rows * line
+            row = (slice(top, top + line), slice(left, left + column))
+            _draw_row(self._panel[row], self._keep[row], name, colour_rgb, scale, thickness)
 
     def draw(self, out: Image) -> None:
         """Lay the panel over the frame."""
@@ -62,22 +62,23 @@ class Legend:
             cv2.multiply(corner, self._keep, dst=corner, scale=1 / 255)
             cv2.add(corner, self._panel, dst=corner)
 
-    def _draw_row(
-        self, name: str, colour_rgb: tuple[int, int, int], x: int, y: int, line: int, scale: float, thickness: int
-    ) -> None:
-        gap = max(2, line // 6)
-        if any(colour_rgb):
-            corner, opposite = (x, y + gap), (x + line - gap, y + line - gap)
-            cv2.rectangle(self._panel, corner, opposite, colour_rgb[::-1], cv2.FILLED)
-            cv2.rectangle(self._keep, corner, opposite, (0, 0, 0), cv2.FILLED)
-        base = (x + round(line * 1.25), y + round(line * 0.72))
-        # The text's own weight: where it is white the frame is kept out, in proportion at its soft edges.
-        weight = np.zeros(self._panel.shape, np.uint8)
-        cv2.putText(weight, name, base, FONT, scale, (255, 255, 255), thickness, cv2.LINE_AA)
-        share = weight.astype(np.float32) / 255
-        text = np.array(TEXT_BGR, np.float32)
-        self._panel[:] = np.rint(self._panel * (1 - share) + text * share).astype(np.uint8)
-        self._keep[:] = np.rint(self._keep * (1 - share)).astype(np.uint8)
+
+def _draw_row(
+    panel: Image, keep: Image, name: str, colour_rgb: tuple[int, int, int], scale: float, thickness: int
+) -> None:
+    """A swatch and a name into one row's part of the panel, and how much of the frame is kept beneath."""
+    line = panel.shape[0]
+    gap = max(2, line // 6)
+    if any(colour_rgb):
+        panel[gap : line - gap, gap : line - gap] = colour_rgb[::-1]
+        keep[gap : line - gap, gap : line - gap] = 0
+    # The text's own weight: where it is white the frame is kept out, in proportion at its soft edges.
+    weight = np.zeros(panel.shape, np.uint8)
+    base = (round(line * 1.25), round(line * 0.72))
+    cv2.putText(weight, name, base, FONT, scale, (255, 255, 255), thickness, cv2.LINE_AA)
+    share = weight.astype(np.float32) / 255
+    panel[:] = np.rint(panel * (1 - share) + np.array(TEXT_BGR, np.float32) * share).astype(np.uint8)
+    keep[:] = np.rint(keep * (1 - share)).astype(np.uint8)
 
 
 def _width(text: str, scale: float, thickness: int) -> int:

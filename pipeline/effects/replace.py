@@ -37,8 +37,13 @@ class Replace(Effect):
     @field_validator("backdrop")
     @classmethod
     def _is_colour_or_file(cls, backdrop: str) -> str:
-        if not backdrop or bgr_from_text(backdrop) is not None or Path(backdrop).is_file():
+        path = Path(backdrop)
+        if not backdrop or bgr_from_text(backdrop) is not None or path.is_file():
             return backdrop
+        if path.is_dir():
+            raise ValueError("is a folder; pass an image, a video or a colour")
+        if path.suffix or len(path.parts) > 1:
+            raise ValueError(f"there is no such file in {path.absolute().parent}; pass an image, a video or a colour")
         raise ValueError(f"neither a file nor a colour; {near_matches(backdrop, COLOURS_RGB)}, or #rrggbb")
 
     def open(self, format: StreamFormat) -> Painter:
