@@ -92,3 +92,7 @@ if command -v c++ >/dev/null && $(1)/bin/python -c 'import pathlib, sysconfig; p
 	else echo "No C++ compiler or no Python headers: the reference CRF is left out, and its tests skip" \
 		"(sudo apt-get install -y g++ python3-dev)"; fi
 endef
+
+.PHONY: picture
+picture: $(VENV)/.stream ## Make the moving picture at the head of the README
+	$(VENV)/bin/python docs/picture.py

@@ -66,6 +66,11 @@ class Fanout:
         """The sinks that still work."""
         return [lane.sink for lane in self._lanes if not lane.failure]
 
+    @property
+    def reasons(self) -> list[str]:
+        """Why sinks failed, one line each."""
+        return [lane.failure for lane in self._lanes if lane.failure]
+
     def give(self, shown: Shown) -> InFlight:
         """Hand one frame to every working sink; returns at once."""
         working = [lane for lane in self._lanes if not lane.failure]

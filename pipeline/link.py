@@ -28,6 +28,7 @@ __all__ = [
     "StatusIn",
     "StatusOut",
     "Waiter",
+    "close_context",
     "context",
     "make_socket_folder",
     "remove_socket_folder",
@@ -44,6 +45,11 @@ def context() -> "zmq.Context[zmq.Socket[bytes]]":
     made = zmq.Context()
     made.setsockopt(zmq.LINGER, 0)
     return made
+
+
+def close_context(ctx: "zmq.Context[zmq.Socket[bytes]]") -> None:
+    """Close every link of this process, but give what was said half a second to arrive."""
+    ctx.destroy(linger=500)
 
 
 def make_socket_folder() -> Path:
@@ -171,10 +177,6 @@ class StatusOut(_Socket):
         """Queue a message; dropped when nobody has read the last thousand."""
         with suppress(zmq.Again):  # the supervisor is gone or stuck; the lifeline tells which
             self.socket.send(json.dumps(message).encode(), zmq.NOBLOCK)
-
-    def flush(self) -> None:
-        """Close, but give what was said half a second to arrive."""
-        self.socket.close(linger=500)
 
 
 class StatusIn(_Socket):

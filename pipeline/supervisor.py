@@ -31,6 +31,8 @@ _DRAIN_S = 1.0
 """After an interrupt, for frames in the corridor to be shown; then they are dropped."""
 _STOP_S = 0.6
 """For workers to close their files and end; then they are killed."""
+_LAST_WORDS_S = 0.3
+"""For a failed worker's reason to arrive after its end."""
 _CLOSE_S = 20.0
 """The same when nobody is in a hurry: an encoder may have seconds of work left."""
 
@@ -305,8 +307,11 @@ class Supervisor:
             self._died(worker)
 
     def _died(self, worker: WorkerProcess) -> None:
-        for message in self._status.take():
-            self._hear(message)  # its last words may still be in the pipe
+        deadline = time.monotonic() + _LAST_WORDS_S
+        while worker.failure is None and worker.popen.poll() == 1 and time.monotonic() < deadline:
+            for message in self._status.take():  # what it died of may still be in the pipe
+                self._hear(message)
+            time.sleep(0.005)
         if worker.pidfd >= 0:
             self._waiter.forget(worker.pidfd)
         worker.forget()

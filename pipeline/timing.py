@@ -209,7 +209,10 @@ class Ledger:
         }
 
     def close(self) -> None:
-        """Give up this process's share."""
+        """Give up this process's share; nothing can be read afterwards."""
+        self._counters, self._dropped = self._counters[:0].copy(), self._dropped[:0].copy()
+        self.latency = Histogram()
+        self.wait, self.work = {}, {}
         self.region.close()
 
 

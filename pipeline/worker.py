@@ -23,7 +23,7 @@ from pipeline.errors import StaleTicket, StreamError
 from pipeline.frame import Frame, StreamFormat, Ticket
 from pipeline.layout import planes_of
 from pipeline.lifeline import Lifeline
-from pipeline.link import Bell, ControlIn, StatusOut, Waiter, context, remove_socket_folder
+from pipeline.link import Bell, ControlIn, StatusOut, Waiter, close_context, context, remove_socket_folder
 from pipeline.settings import Settings
 from pipeline.slots import SlotPool
 from pipeline.stages import Stage, StageContext, open_stage
@@ -112,7 +112,7 @@ class Worker:
             self.door.close()
         for stage in self.stages:
             stage.close()
-        self._status.flush()
+        close_context(self._ctx)
 
     # -- the loop
 

@@ -164,7 +164,7 @@ class Render:
                 for command in sink.commands():
                     self.context.tell({"type": "command", "stream": stream, **command})
             if fanout.failures() and stream not in self._ended:
-                raise SinkError(f"no sink is left for stream {stream}")
+                raise SinkError(f"no sink is left: {'; '.join(fanout.reasons)}")
 
     def _announce(self, line: str) -> None:
         self.context.tell({"type": "announce", "line": line})

@@ -56,11 +56,11 @@ def test_a_change_of_settings_happens_at_a_frame_boundary(tmp_path) -> None:
             supervisor.change(effects=("cutout:black",))
         if shown > 90 and len(asked) == 1:
             asked.append("engine")
-            supervisor.change(engine="fake@160x90")
+            supervisor.change(engine="fake@640x360")
 
     played = play(
         URI, f"frames:{tmp_path}", pacing="live", max_frames=240, watch=watch, effect="cutout:green",
-        engines=["fake@160x90"],
+        engines=["fake@640x360"],
     )
 
     corners = {n: tuple(int(v) for v in picture[-1, -1]) for n, picture in sorted(pictures(tmp_path).items())}
@@ -69,7 +69,7 @@ def test_a_change_of_settings_happens_at_a_frame_boundary(tmp_path) -> None:
     assert 0 < changed
     assert set(kinds[changed:]) == {(0, 0, 0)}
     assert len(set(kinds[:changed])) == 1
-    assert played.report["engine"].startswith("fake 160x90")
+    assert played.report["engine"].startswith("fake 640x360")
     assert "lost" not in played.frames["dropped"]
     assert "settings refused" not in played.events
 

@@ -23,7 +23,9 @@ def test_a_file_keeps_every_frame_in_order(tmp_path) -> None:
 
     assert played.frames == {"captured": 90, "shown": 90, "dropped": {}}
     capture = cv2.VideoCapture(str(out))
-    by_cv2 = [read_number(image) for image in iter(lambda: capture.read()[1], None)]
+    by_cv2 = []
+    while (read := capture.read())[0]:
+        by_cv2.append(read_number(read[1]))
     with av.open(str(out)) as container:
         decoded = list(container.decode(video=0))
     by_av = [read_number(frame.to_ndarray(format="bgr24")) for frame in decoded]
