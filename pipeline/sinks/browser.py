@@ -20,7 +20,6 @@ from pipeline.errors import SinkError
 from pipeline.frame import StreamFormat
 from pipeline.sinks.asked import Asked
 from pipeline.sinks.sink import Announce, Shown, SinkOptions
-from pipeline.sinks.web import Picture, WebServer
 
 __all__ = ["BrowserOptions", "BrowserSink"]
 
@@ -75,6 +74,10 @@ class BrowserSink:
         self._asked = Asked()
         self._recent: deque[tuple[int, int]] = deque(maxlen=_N_RECENT)
         self._newest: tuple[int, int] | None = None
+        self._n_encoded = 0
+        # Here, because asyncio is 20 ms of every start, and most runs have no page.
+        from pipeline.sinks.web import WebServer
+
         self._web = WebServer(listener, state=self.state, ask=self._asked.ask)
 
     def accept(self, shown: Shown) -> None:
@@ -92,7 +95,8 @@ class BrowserSink:
             done, jpeg = cv2.imencode(".jpg", shown.composite_bgr, self._encoding)
             if not done:
                 raise SinkError(f"browser: a picture of {shown.composite_bgr.shape} could not be encoded as JPEG")
-            web.give_picture(Picture(jpeg.tobytes(), shown.sequence))
+            self._n_encoded += 1
+            web.give_picture(jpeg.tobytes())
 
     def commands(self) -> list[dict[str, Any]]:
         return self._asked.take()
@@ -121,6 +125,7 @@ class BrowserSink:
             },
             "sequence": newest[0] if newest else None,
             "pts_s": round(newest[1] * 1e-9, 3) if newest else None,
+            "encoded": self._n_encoded,
             "idle_ms": round((now_ns - recent[-1][0]) * 1e-6) if recent else None,
         }
 

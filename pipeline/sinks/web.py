@@ -12,7 +12,6 @@ import re
 import socket
 import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from aiohttp import web
 
-__all__ = ["Picture", "WebServer"]
+__all__ = ["WebServer"]
 
 _PAGE = Path(__file__).with_name("page.html")
 _OURS = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
@@ -50,14 +49,6 @@ _HEADERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One encoded frame."""
-
-    jpeg: bytes
-    sequence: int
-
-
 class WebServer:
     """Serves until closed. `wants_*` and `give_*` are for the sink's thread, all the rest runs in the loop's."""
 
@@ -71,27 +62,25 @@ class WebServer:
             state: what `/api/state` tells; called in the server's thread.
             ask: takes one command; its CommandRefused is told to the visitor.
         """
-        import aiohttp.web  # noqa: F401 - here, not in the thread: what is missing is then told to whoever opens us
-
         self.wants_picture = False
         self.wants_still = False
         self.failure = ""
         self._listener = listener
         self._state = state
         self._ask = ask
-        self._pictures: set[asyncio.Future[Picture]] = set()
+        self._pictures: set[asyncio.Future[bytes]] = set()
         self._stills: set[asyncio.Future[tuple[NDArray[np.uint8], int]]] = set()
         self._transports: set[asyncio.Transport] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: asyncio.Event | None = None
         self._is_up = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"browser {listener.getsockname()[1]}", daemon=True)
+        # Not waited for: importing aiohttp takes 0.2 s, and the socket keeps early visitors until then.
         self._thread.start()
-        self._is_up.wait()
 
-    def give_picture(self, picture: Picture) -> None:
+    def give_picture(self, jpeg: bytes) -> None:
         """To everybody who waits for one."""
-        self._in_loop(lambda: _settle(self._pictures, picture))
+        self._in_loop(lambda: _settle(self._pictures, jpeg))
 
     def give_still(self, image_bgr: NDArray[np.uint8], sequence: int) -> None:
         """To whoever takes a snapshot; the array is theirs."""
@@ -100,6 +89,7 @@ class WebServer:
 
     def close(self) -> None:
         """Tell the visitors, end their connections and the thread; a second call does nothing."""
+        self._is_up.wait()
         self._in_loop(lambda: self._ending.set() if self._ending else None)
         self._thread.join()
 
@@ -140,6 +130,10 @@ class WebServer:
         self._is_up.set()
         try:
             await self._ending.wait()
+            # Nobody is let in any more, and who was at the last moment gets to be known to the runner: a server that
+            # is closed while asyncio accepts leaves that connection open (seen with CPython 3.11).
+            self._loop.remove_reader(self._listener)
+            await asyncio.sleep(0.01)
             for picture in self._pictures:
                 picture.cancel()
             for still in self._stills:
@@ -198,11 +192,13 @@ class WebServer:
             await response.prepare(request)
             await response.write(_BOUNDARY + b"\r\n")
             while not self._is_ending():
-                picture = await self._next_picture()
-                head = f"Content-Type: image/jpeg\r\nContent-Length: {len(picture.jpeg)}\r\n\r\n".encode()
+                jpeg = await self._next_picture()
+                head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
                 # The boundary right behind the picture: browsers show a part when they see its end, not a frame later.
-                await response.write(b"".join((head, picture.jpeg, b"\r\n", _BOUNDARY, b"\r\n")))
-        except (asyncio.CancelledError, ConnectionError):
+                await response.write(b"".join((head, jpeg, b"\r\n", _BOUNDARY, b"\r\n")))
+        except ConnectionError:
+            pass  # the visitor left
+        except asyncio.CancelledError:
             if not self._is_ending():
                 raise
         finally:
@@ -210,8 +206,8 @@ class WebServer:
                 self._transports.discard(transport)
         return response
 
-    async def _next_picture(self) -> Picture:
-        waiting: asyncio.Future[Picture] = asyncio.get_running_loop().create_future()
+    async def _next_picture(self) -> bytes:
+        waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._pictures.add(waiting)
         self.wants_picture = True
         try:
