@@ -101,16 +101,12 @@ class VideoLoop:
         self._coming: av.VideoFrame | None = first
         self._length_s: float | None = None
         self._shown_s = -1.0
-        self._round = 0
         self._show(first)
 
     def at(self, pts_ns: int) -> Image:
         wanted_s = max(pts_ns, 0) / 1e9
         if self._length_s is not None:
-            turn, wanted_s = divmod(wanted_s, self._length_s)
-            if turn != self._round:
-                self._round = int(turn)
-                self._seek(0.0)
+            wanted_s %= self._length_s
         lies_far_ahead = self._coming is not None and wanted_s > self._time_of(self._coming) + SKIP_AHEAD_S
         if wanted_s < self._shown_s or lies_far_ahead:
             self._seek(wanted_s)

@@ -14,16 +14,20 @@ def _psnr_db(image: np.ndarray, reference: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("sigma_px", [0.5, 2, 3, 5.5, 8, 12, 20, 40])
-@pytest.mark.parametrize("kind", ["shapes", "noise"])
-def test_it_looks_like_a_gaussian(sigma_px: float, kind: str) -> None:
-    """Less than 2 levels from `cv2.GaussianBlur` in the mean square (42 dB), also on white noise."""
+@pytest.mark.parametrize(("kind", "least_db"), [("shapes", 50), ("noise", 44)])
+def test_it_looks_like_a_gaussian(sigma_px: float, kind: str, least_db: float) -> None:
+    """Nobody could tell it from `cv2.GaussianBlur`, also on white noise.
+
+    50 dB is a root mean square of 0.8 levels. Without the correction for halving and enlarging, the shapes
+    come to 46 dB at 12 px: blurred wider than asked for.
+    """
     rng = np.random.default_rng(0)
     image = busy_image(640, 360) if kind == "shapes" else rng.integers(0, 256, (360, 640, 3), np.uint8)
     out = np.empty_like(image)
 
     FastGaussian(360, 640, sigma_px).blur(image, out)
 
-    assert _psnr_db(out, cv2.GaussianBlur(image, (0, 0), sigma_px)) > 42
+    assert _psnr_db(out, cv2.GaussianBlur(image, (0, 0), sigma_px)) > least_db
 
 
 @pytest.mark.parametrize("sigma_px", [6, 12, 24])

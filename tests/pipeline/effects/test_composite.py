@@ -19,7 +19,7 @@ def _by_the_formula(
 
 def _alphas(height: int, width: int) -> dict[str, NDArray[np.uint8]]:
     rng = np.random.default_rng(11)
-    tiles = rng.choice([0, 1, 128, 254, 255], (height // TILE_HEIGHT_PX + 1, width // TILE_WIDTH_PX + 1))
+    tiles = rng.choice([0, 1, 4, 128, 251, 254, 255], (height // TILE_HEIGHT_PX + 1, width // TILE_WIDTH_PX + 1))
     checkered = np.kron(tiles, np.ones((TILE_HEIGHT_PX, TILE_WIDTH_PX)))[:height, :width].astype(np.uint8)
     one_pixel = np.zeros((height, width), np.uint8)
     one_pixel[-1, -1] = 128
