@@ -44,7 +44,8 @@ class AudioTrack:
             # AAC from a transport stream describes itself in each packet, which these containers do not take.
             is_described = codec != "aac" or bool(source.codec_context.extradata)
             self._is_copied = source.codec_context.codec.canonical_name in _FITS[suffix] and is_described
-            self.told = "" if self._is_copied else f"its {codec} sound becomes AAC, which {suffix} takes"
+            is_told = not self._is_copied and codec != "aac"
+            self.told = f"its {codec} sound becomes AAC, which {suffix} takes" if is_told else ""
             """For people, when something is changed."""
             if self._is_copied:
                 self._target = output.add_stream_from_template(source)

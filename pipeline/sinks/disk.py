@@ -31,11 +31,15 @@ class OutputFile:
             SinkError: it cannot be opened; the message says what would help.
         """
         self.path = path
-        self._is_new = not path.exists()
-        self._fd = _opened(path, not_this)
+        self._is_begun = is_continued
+        self._fd, self._is_new = _opened(path)
+        try:
+            _check(self._fd, path, not_this)
+        except BaseException:
+            self.close()
+            raise
         self.size = os.fstat(self._fd).st_size if is_continued else 0
         """Bytes on the disk."""
-        self._is_begun = is_continued
         self._position = self.size
         self._end = self.size
         self._pending: list[tuple[int, bytes]] = []
@@ -97,38 +101,42 @@ class OutputFile:
         self._fd = -1
 
 
-def _opened(path: Path, not_this: Path | None) -> int:
-    if path.is_dir():
-        raise SinkError(f"{path}: is a folder; name a file in it, such as {path / 'out.mp4'}")
-    if not_this is not None and path.exists() and not_this.exists() and path.samefile(not_this):
-        raise SinkError(f"{path}: is the source itself; name another file, or it would be overwritten while it is read")
+def _opened(path: Path) -> tuple[int, bool]:
+    """A descriptor, and whether the file was made by this."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+        try:
+            return os.open(path, flags | os.O_EXCL, 0o666), True
+        except FileExistsError:
+            return os.open(path, flags, 0o666), False
+    except IsADirectoryError:
+        raise SinkError(f"{path}: is a folder; name a file in it, such as {path / 'out.mp4'}") from None
     except FileNotFoundError:
         raise SinkError(f"{path}: there is no folder {path.parent}; make it: mkdir -p {path.parent}") from None
     except NotADirectoryError:
         raise SinkError(f"{path}: {path.parent} is not a folder; name a file in a folder") from None
     except PermissionError:
-        where = path if path.exists() else path.parent
-        raise SinkError(f"{path}: {where} may not be written to by this user; check: ls -ld {where}") from None
+        raise SinkError(f"{path}: may not be written by this user; check: ls -ld {path.parent} {path}") from None
     except OSError as error:
         raise SinkError(f"{path}: cannot be written ({error.strerror}); name another file") from error
+
+
+def _check(fd: int, path: Path, not_this: Path | None) -> None:
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        raise SinkError(f"{path}: is no plain file; name a file")
+    with contextlib.suppress(OSError):  # most sources are no files
+        if not_this is not None and os.path.samestat(found, not_this.stat()):
+            raise SinkError(f"{path}: is the source itself, which is still being read; name another file")
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise SinkError(f"{path}: is no plain file; name a file")
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SinkError(
-                f"{path}: is being written by another run or another stream; name another file "
-                "(with several streams put {stream} into the name)"
-            ) from None
-        except OSError:
-            pass  # some network disks know no locks
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SinkError(
+            f"{path}: is being written by another run or another stream; name another file "
+            "(with several streams put {stream} into the name)"
+        ) from None
+    except OSError:
+        pass  # some network disks know no locks
 
 
 def _write_all(fd: int, piece: bytes, offset: int) -> None:

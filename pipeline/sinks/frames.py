@@ -37,11 +37,13 @@ class FramesOptions(SinkOptions):
         try:
             folder.mkdir(exist_ok=True)
         except FileExistsError:
-            raise SinkError(f"{folder}: is a file; name a folder for the pictures") from None
+            pass  # a file of that name
         except FileNotFoundError:
             raise SinkError(f"{folder}: there is no folder {folder.parent}; make it: mkdir -p {folder}") from None
         except OSError as error:
             raise SinkError(f"{folder}: cannot be made ({error.strerror}); name a folder in one of yours") from error
+        if not folder.is_dir():
+            raise SinkError(f"{folder}: is a file; name a folder for the pictures")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise SinkError(f"{folder}: may not be written to by this user; check: ls -ld {folder}")
         n_there = sum(1 for _ in folder.glob("*.png"))

@@ -83,7 +83,7 @@ class JsonLinesSink(PlainSink):
         labels = matte.labels
         if self._class_mask is None or self._class_mask.shape != labels.shape:
             self._class_mask = np.empty_like(labels)
-        counts = cv2.calcHist([labels], [0], None, [256], [0, 256])[:, 0]
+        counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).reshape(-1)
         found = {}
         for index in _BINS[counts > 0].tolist():
             # 255 is the ignore index: no class, no name.

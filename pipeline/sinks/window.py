@@ -28,6 +28,8 @@ __all__ = ["WindowOptions", "WindowSink", "display_problem"]
 LARGEST_FIRST_SIZE = (1280, 720)
 """A larger picture begins scaled down to fit; the window can be resized."""
 STRENGTH_STEP = 0.1
+_TOLD_NS = 3_000_000_000
+"""How long a line such as `saved ...` stays."""
 _ESCAPE = 27
 
 
@@ -80,9 +82,14 @@ class WindowSink:
         self._numbers: dict[str, Any] = {}
         self._commands: list[dict[str, Any]] = []
         self._is_open = False
+        self._is_left = False
         self._wants_snapshot = False
+        self._told = ""
+        self._told_until_ns = 0
 
     def accept(self, shown: Shown) -> None:
+        if self._is_left:
+            return  # the person closed it: the run is about to end, and imshow would open it again
         if not self._is_open:
             self._open()
         np.copyto(self._picture_bgr, shown.composite_bgr)
@@ -90,12 +97,17 @@ class WindowSink:
             self._wants_snapshot = False
             self._save(shown)
         with self._lock:
-            _write_figures(self._picture_bgr, self._numbers)
+            told = self._told if time.monotonic_ns() < self._told_until_ns else ""
+            texts = [text for text in (*_figures(self._numbers), told) if text]
+        if texts:
+            _write_texts(self._picture_bgr, texts)
         cv2.imshow(self._title, self._picture_bgr)
         key = cv2.waitKey(1)
         if key != -1:
             self._press(key & 0xFF)
-        elif cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
+        elif not self._is_visible():
+            self._is_left = True
+            self._is_open = False
             self._ask({"do": "quit"})
 
     def snapshot(self) -> None:
@@ -124,6 +136,12 @@ class WindowSink:
         scale = min(1.0, LARGEST_FIRST_SIZE[0] / width, LARGEST_FIRST_SIZE[1] / height)
         cv2.resizeWindow(self._title, round(width * scale), round(height * scale))
         self._is_open = True
+
+    def _is_visible(self) -> bool:
+        try:
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        except cv2.error:
+            return False  # Qt ends with its last window, and then knows nothing any more
 
     def _press(self, key: int) -> None:
         letter = chr(key).lower()
@@ -165,26 +183,29 @@ class WindowSink:
         _, png = cv2.imencode(".png", shown.composite_bgr)
         try:
             path.write_bytes(png.data)
+            told = f"saved {path}"
         except OSError as error:
-            with self._lock:
-                self._numbers["told"] = f"no snapshot: {error.strerror}"
-        else:
-            with self._lock:
-                self._numbers["told"] = f"saved {path}"
+            told = f"no snapshot: {error.strerror}"
+        self._told, self._told_until_ns = told, time.monotonic_ns() + _TOLD_NS
 
 
-def _write_figures(picture_bgr: NDArray[np.uint8], numbers: dict[str, Any]) -> None:
+def _figures(numbers: dict[str, Any]) -> tuple[str, str]:
     if not numbers:
-        return
-    latency_ms = numbers.get("latency_ms") or {}
+        return "", ""
     first = f"{numbers.get('fps') or 0:.1f} fps"
+    latency_ms = numbers.get("latency_ms") or {}
     if latency_ms.get("p50") is not None:
         first += f"   latency {latency_ms['p50']:.0f} ms, p99 {latency_ms.get('p99') or 0:.0f} ms"
-    second = f"{numbers.get('effect', '')}   {numbers.get('engine', '')}"
-    scale = max(0.4, picture_bgr.shape[0] / 1440)
-    thickness = max(1, round(2 * scale))
-    for row, text in enumerate(filter(None, (first, second, numbers.get("told", "")))):
-        place = (round(16 * scale), round((36 + 34 * row) * scale))
-        font = cv2.FONT_HERSHEY_SIMPLEX
-        cv2.putText(picture_bgr, text, place, font, scale, (0, 0, 0), thickness + 2, cv2.LINE_AA)
+    return first, "   ".join(filter(None, (numbers.get("effect"), numbers.get("engine"))))
+
+
+def _write_texts(picture_bgr: NDArray[np.uint8], texts: list[str]) -> None:
+    scale = max(0.4, picture_bgr.shape[0] / 1200)
+    font, thickness = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(2 * scale))
+    row_px, edge_px = round(36 * scale), round(14 * scale)
+    width_px = max(cv2.getTextSize(text, font, scale, thickness)[0][0] for text in texts) + 2 * edge_px
+    panel_bgr = picture_bgr[: row_px * len(texts) + edge_px, :width_px]
+    cv2.convertScaleAbs(panel_bgr, dst=panel_bgr, alpha=0.4)  # darker, so that white can be read on any picture
+    for row, text in enumerate(texts, start=1):
+        place = (edge_px, row_px * row)
         cv2.putText(picture_bgr, text, place, font, scale, (255, 255, 255), thickness, cv2.LINE_AA)
