@@ -2,13 +2,11 @@
 
 Routes: `/` the page, `/stream.mjpeg` the live picture, `/snapshot.png` the next picture without loss, `/api/live`
 (WebSocket) the figures twice a second, `/api/state` the same once, `/api/command` (POST) what a person asks for.
-The trap: any page of the web may send requests to a loopback port, so every request's Host must name this
-machine, and its Origin, where there is one, must be ours.
+The trap: this thread shares the interpreter with render's, so nothing here computes; pictures come encoded.
 """
 
 import asyncio
 import json
-import re
 import socket
 import threading
 from collections.abc import Awaitable, Callable
@@ -19,34 +17,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.sinks.guard import HEADERS, refusal, why_refused
+
 if TYPE_CHECKING:
     from aiohttp import web
 
 __all__ = ["WebServer"]
 
 _PAGE = Path(__file__).with_name("page.html")
-_OURS = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 _STATE_S = 0.5
 _STILL_S = 2.0
 """How long a snapshot waits for a frame; a stream that stands still gives none."""
 _GOODBYE_S = 0.15
 """What visitors get to hear that the stream has ended; then their connections are cut."""
+_ANSWER_S = 0.1
+"""Of it, what a page gets to answer a WebSocket's goodbye."""
 _MAX_COMMAND_BYTES = 4096
 _SEND_BUFFER_BYTES = 262_144
 """Of a picture's connection. The kernel's own choice holds seconds of video for a visitor who reads slowly."""
 _BOUNDARY = b"--picture"
-_POLICY = (
-    "default-src 'none'; img-src 'self' data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "connect-src 'self' ws://127.0.0.1:* ws://localhost:*; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": _POLICY,
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
 
 
 class WebServer:
@@ -70,7 +59,7 @@ class WebServer:
         self._ask = ask
         self._pictures: set[asyncio.Future[bytes]] = set()
         self._stills: set[asyncio.Future[tuple[NDArray[np.uint8], int]]] = set()
-        self._transports: set[asyncio.Transport] = set()
+        self._visits: dict[asyncio.Task[Any], asyncio.Transport] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: asyncio.Event | None = None
         self._is_up = threading.Event()
@@ -116,8 +105,13 @@ class WebServer:
 
         self._loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
-        guard = web.middleware(_guard)
-        app = web.Application(middlewares=[guard], client_max_size=_MAX_COMMAND_BYTES)
+
+        async def guard(
+            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+        ) -> web.StreamResponse:
+            return await self._guarded(request, handler)
+
+        app = web.Application(middlewares=[web.middleware(guard)], client_max_size=_MAX_COMMAND_BYTES)
         app.router.add_get("/", self._page)
         app.router.add_get("/stream.mjpeg", self._stream)
         app.router.add_get("/snapshot.png", self._snapshot)
@@ -134,26 +128,50 @@ class WebServer:
             # is closed while asyncio accepts leaves that connection open (seen with CPython 3.11).
             self._loop.remove_reader(self._listener)
             await asyncio.sleep(0.01)
-            for picture in self._pictures:
-                picture.cancel()
-            for still in self._stills:
-                still.cancel()
+            _fail(self._pictures)
+            _fail(self._stills)
+            await self._goodbye()
         finally:
             await runner.cleanup()
+
+    async def _goodbye(self) -> None:
+        # Everybody leaves before the runner closes: aiohttp logs an error when its time-out and a handler's end meet.
+        visits = dict(self._visits)
+        if not visits:
+            return
+        await asyncio.wait(visits, timeout=_GOODBYE_S)
+        for visit, transport in visits.items():
             # What a visitor never read is still waiting to be sent, and would wait for ever.
-            for transport in self._transports:
+            if not visit.done() or transport.get_write_buffer_size():
                 transport.abort()
-            await asyncio.sleep(0)
+        await asyncio.wait(visits, timeout=_GOODBYE_S)
+
+    async def _guarded(
+        self, request: "web.Request", handler: "Callable[[web.Request], Awaitable[web.StreamResponse]]"
+    ) -> "web.StreamResponse":
+        why = why_refused(request)
+        if why:
+            return refusal(403, why)
+        visit, transport = asyncio.current_task(), request.transport
+        if visit is None or transport is None:
+            return refusal(503, "the visitor left before the answer")
+        self._visits[visit] = transport
+        try:
+            return await handler(request)
+        except _Over:
+            return refusal(503, "the stream has ended")
+        finally:
+            del self._visits[visit]
 
     async def _page(self, request: "web.Request") -> "web.StreamResponse":
         from aiohttp import web
 
-        return web.Response(body=_PAGE.read_bytes(), content_type="text/html", charset="utf-8", headers=_HEADERS)
+        return web.Response(body=_PAGE.read_bytes(), content_type="text/html", charset="utf-8", headers=HEADERS)
 
     async def _tell(self, request: "web.Request") -> "web.StreamResponse":
         from aiohttp import web
 
-        return web.json_response(self._told(), headers=_HEADERS)
+        return web.json_response(self._told(), headers=HEADERS)
 
     def _told(self) -> dict[str, Any]:
         is_ended = self._ending is not None and self._ending.is_set()
@@ -163,50 +181,42 @@ class WebServer:
         from aiohttp import web
 
         if request.content_type != "application/json":
-            return _refusal(415, f"expected application/json, got {request.content_type}")
+            return refusal(415, f"expected application/json, got {request.content_type}")
         try:
             command = json.loads(await request.read())
         except web.HTTPRequestEntityTooLarge:
-            return _refusal(413, f"a command has at most {_MAX_COMMAND_BYTES} bytes")
+            return refusal(413, f"a command has at most {_MAX_COMMAND_BYTES} bytes")
         except (ValueError, RecursionError) as error:
-            return _refusal(400, f"expected a JSON object in UTF-8: {error}")
+            return refusal(400, f"expected a JSON object in UTF-8: {error}")
         try:
             self._ask(command)
         except ValueError as error:
-            return _refusal(400, str(error))
-        return web.json_response({"ok": True}, headers=_HEADERS)
+            return refusal(400, str(error))
+        return web.json_response({"ok": True}, headers=HEADERS)
 
     async def _stream(self, request: "web.Request") -> "web.StreamResponse":
         from aiohttp import web
 
-        headers = {**_HEADERS, "Content-Type": f"multipart/x-mixed-replace; boundary={_BOUNDARY[2:].decode()}"}
+        headers = {**HEADERS, "Content-Type": f"multipart/x-mixed-replace; boundary={_BOUNDARY[2:].decode()}"}
         response = web.StreamResponse(headers=headers)
         response.force_close()
-        transport = request.transport
-        if transport is None:
-            return response
-        self._transports.add(transport)
-        connection = transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        connection = request.transport and request.transport.get_extra_info("socket")
+        if connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         try:
             await response.prepare(request)
             await response.write(_BOUNDARY + b"\r\n")
-            while not self._is_ending():
+            while True:
                 jpeg = await self._next_picture()
                 head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
                 # The boundary right behind the picture: browsers show a part when they see its end, not a frame later.
                 await response.write(b"".join((head, jpeg, b"\r\n", _BOUNDARY, b"\r\n")))
-        except ConnectionError:
-            pass  # the visitor left
-        except asyncio.CancelledError:
-            if not self._is_ending():
-                raise
-        finally:
-            if transport.get_write_buffer_size() == 0:
-                self._transports.discard(transport)
+        except (ConnectionError, _Over):
+            pass  # the visitor left, or we do
         return response
 
     async def _next_picture(self) -> bytes:
+        self._check_open()
         waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._pictures.add(waiting)
         self.wants_picture = True
@@ -219,24 +229,25 @@ class WebServer:
     async def _snapshot(self, request: "web.Request") -> "web.StreamResponse":
         from aiohttp import web
 
+        self._check_open()
         waiting: asyncio.Future[tuple[NDArray[np.uint8], int]] = asyncio.get_running_loop().create_future()
         self._stills.add(waiting)
         self.wants_still = True
         try:
             image_bgr, sequence = await asyncio.wait_for(waiting, _STILL_S)
         except TimeoutError:
-            return _refusal(503, f"no frame came within {_STILL_S:g} s")
+            return refusal(503, f"no frame came within {_STILL_S:g} s")
         finally:
             self._stills.discard(waiting)
         _, png = await asyncio.to_thread(cv2.imencode, ".png", image_bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1])
         name = f"segstream-{sequence:06d}.png"
-        headers = {**_HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
+        headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
         return web.Response(body=png.tobytes(), content_type="image/png", headers=headers)
 
     async def _live(self, request: "web.Request") -> "web.StreamResponse":
         from aiohttp import web
 
-        channel = web.WebSocketResponse(timeout=_GOODBYE_S, max_msg_size=_MAX_COMMAND_BYTES)
+        channel = web.WebSocketResponse(timeout=_ANSWER_S, max_msg_size=_MAX_COMMAND_BYTES)
         await channel.prepare(request)
         # Reading is how we learn that the visitor left.
         leaving = asyncio.ensure_future(channel.receive())
@@ -256,43 +267,26 @@ class WebServer:
             await channel.close()
         return channel
 
-    def _is_ending(self) -> bool:
-        return self._ending is None or self._ending.is_set()
+    def _check_open(self) -> None:
+        if self._ending is None or self._ending.is_set():
+            raise _Over
 
     async def _until_ending(self) -> None:
         if self._ending is not None:
             await self._ending.wait()
 
 
+class _Over(Exception):
+    """The server ends; to those who wait for a frame."""
+
+
+def _fail(waiting: "set[asyncio.Future[Any]]") -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_exception(_Over())
+
+
 def _settle(waiting: "set[asyncio.Future[Any]]", value: Any) -> None:
     for future in waiting:
         if not future.done():
             future.set_result(value)
-
-
-def _refusal(status: int, why: str) -> "web.StreamResponse":
-    from aiohttp import web
-
-    return web.json_response({"ok": False, "why": why}, status=status, headers=_HEADERS)
-
-
-async def _guard(
-    request: "web.Request", handler: "Callable[[web.Request], Awaitable[web.StreamResponse]]"
-) -> "web.StreamResponse":
-    why = _why_refused(request)
-    return _refusal(403, why) if why else await handler(request)
-
-
-def _why_refused(request: "web.Request") -> str:
-    # Another name in Host is a stranger's name that was made to point here (DNS rebinding); the port may be
-    # another one, as behind `ssh -L`.
-    host = request.headers.get("Host", "")
-    if not _OURS.fullmatch(host):
-        return f"this page is for http://127.0.0.1, not for {host!r}"
-    origin = request.headers.get("Origin")
-    if origin is not None and origin != f"http://{host}":
-        return f"a page of {origin!r} may not ask here"
-    # Pictures of another page's <img> come without Origin; following a link to our page is fine.
-    if request.path != "/" and request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
-        return "another page may not ask here"
-    return ""

@@ -3,6 +3,8 @@
 The number stands in sixteen upright bars, black or white, so that JPEG cannot blur it.
 """
 
+import http.client
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -67,6 +69,25 @@ def until(is_so: Callable[[], Any], timeout_s: float = 10.0) -> None:
     while not is_so():
         assert time.monotonic() < deadline, "it never was"
         time.sleep(0.005)
+
+
+def asked(sink: BrowserSink, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Any:
+    """The answer to one request, read to its end as `body`; underscores in header names are dashes."""
+    connection = http.client.HTTPConnection("127.0.0.1", sink.port, timeout=10)
+    try:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body, named)
+        response = connection.getresponse()
+        response.body = response.read()  # type: ignore[attr-defined]
+        return response
+    finally:
+        connection.close()
+
+
+def commanded(sink: BrowserSink, command: Any, **headers: str) -> Any:
+    """The answer to one command."""
+    body = command if isinstance(command, bytes) else json.dumps(command).encode()
+    return asked(sink, "/api/command", "POST", body, **{"Content_Type": "application/json", **headers})
 
 
 class Run:
