@@ -92,4 +92,3 @@ class RunConfig(Options):
             method = tree["crf"] if isinstance(tree["crf"], str) else ("reference" if tree["crf"] else "off")
             tree = {**tree, "crf": {"method": method}}
         return tree
-

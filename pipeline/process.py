@@ -14,7 +14,7 @@ from pipeline.topology import WorkerPlan
 
 __all__ = ["WorkerProcess"]
 
-_ENTRY = "import sys; sys.path[:] = {path!r}; from pipeline.worker import main; main({fd})"
+_ENTRY = "import sys; sys.path[:] = {path!r}; from pipeline.child import main; main({fd})"
 
 
 @dataclass

@@ -15,6 +15,8 @@ from types import FrameType
 from typing import Any
 
 from engines.names import resolve
+from pipeline.changes import Changes
+from pipeline.crew import Crew
 from pipeline.errors import StreamError, WorkerFailed
 from pipeline.frame import StreamFormat
 from pipeline.layout import planes_of
@@ -53,7 +55,6 @@ class Supervisor:
         """`watch` is called about ten times a second, to display what goes on."""
         self.run_plan = run
         self.state = State.STARTING
-        self.settings = run.settings
         self.formats: dict[int, StreamFormat] = {}
         self.ledgers: dict[int, Ledger] = {}
         self.pools: dict[int, SlotPool] = {}
@@ -66,13 +67,11 @@ class Supervisor:
         self.announcements: list[str] = []
         self._watch = watch
         self._began_ns = time.monotonic_ns()
-        self._workers: dict[str, WorkerProcess] = {}
         self._deaths: deque[float] = deque()
         self._recovery: Recovery | None = None
         self._version = 0
         self._done: set[int] = set()
         self._failure: str | None = None
-        self._pending: dict[int, tuple[Any, set[str]]] = {}
         self._drain_until = float("inf")
         self._signals = 0
         self._has_started = False
@@ -89,10 +88,13 @@ class Supervisor:
         self._control = ControlOut(self._ctx, self._folder)
         self._status = StatusIn(self._ctx, self._folder)
         self._waiter = Waiter([self._status, self._control, self._bell])
+        places = (self._folder, self._status.endpoint, self._control.endpoint)
+        self.crew = Crew(self.run_plan, self._waiter, *places)
+        self.changes = Changes(self.run_plan.settings, self.run_plan.engines, self._control.send, self.event)
         try:
             with self._signals_caught():
                 for plan in self.run_plan.topology.workers:
-                    self._spawn(plan.name, 1)
+                    self.crew.spawn(plan.name, 1, self.changes.settings)
                 while self.state is not State.STOPPED:
                     self._turn()
         finally:
@@ -122,10 +124,7 @@ class Supervisor:
 
     def change(self, **changes: Any) -> None:
         """Change settings at a frame boundary: workers prepare first, then capture stamps the new epoch."""
-        settings = max((s for s, _ in self._pending.values()), key=lambda s: s.epoch, default=self.settings)
-        settings = settings.changed(**changes)
-        self._pending[settings.epoch] = (settings, {w.name for w in self._workers.values() if w.is_ready})
-        self._control.send({"type": "prepare", "settings": settings.to_json()})
+        self.changes.propose(self.crew.ready, **changes)
 
     # -- the loop
 
@@ -136,8 +135,8 @@ class Supervisor:
             self._interrupted()
         for heard in self._control.listeners():
             name, _, incarnation = heard.rpartition("#")
-            worker = self._workers.get(name)
-            if worker is not None and incarnation == str(worker.incarnation):
+            worker = self.crew.find({"worker": name, "incarnation": int(incarnation)})
+            if worker is not None:
                 worker.is_listening = True
                 self._is_up(worker)
         for message in self._status.take():
@@ -155,9 +154,9 @@ class Supervisor:
 
     def _hear(self, message: dict[str, Any]) -> None:
         kind = message["type"]
-        worker = self._workers.get(message.get("worker", ""))
-        if worker is None or message.get("incarnation") != worker.incarnation:
-            return  # the last words of one that was replaced
+        worker = self.crew.find(message)
+        if worker is None:
+            return
         worker.last_beat = time.monotonic()
         if kind == "format":
             self._take_format(message["stream"], StreamFormat.from_json(message["format"]))
@@ -169,7 +168,7 @@ class Supervisor:
         elif kind == "held" and self._recovery is not None:
             self._recovery.held(worker.name, message["census"], message["held"])
         elif kind == "prepared":
-            self._prepared(worker.name, message)
+            self.changes.answered(worker.name, message["epoch"], message["why"])
         elif kind == "engine":
             self.engine_told = {"engine": message["engine"], "backend": message["backend"]}
         elif kind == "event":
@@ -180,7 +179,7 @@ class Supervisor:
         elif kind == "announce":
             self.announcements.append(message["line"])
         elif kind == "command":
-            self._command(message)
+            self._wish(message)
         elif kind == "done":
             self._done.add(message["stream"])
         elif kind == "failed":
@@ -191,48 +190,18 @@ class Supervisor:
         if worker.is_ready and self._has_started:
             self._publish_routes()
 
-    def _command(self, message: dict[str, Any]) -> None:
+    def _wish(self, message: dict[str, Any]) -> None:
         if message.get("do") == "quit":
             self.drain()
         elif message.get("do"):
             self._control.send({"type": "order", "what": message["do"]})
-        elif message.get("set") == "effect":
-            effects = list(self._latest().effects)
-            effects[message["stream"]] = str(message["value"])
-            self.change(effects=tuple(effects))
-        elif message.get("set") == "strength":
-            self.change(strength=min(2.0, max(0.0, float(message["value"]))))
-        elif message.get("set") == "mask":
-            self.change(mask=bool(message["value"]))
-        elif message.get("set") == "engine":
-            if message["value"] in self.run_plan.engines:
-                self.change(engine=str(message["value"]))
-            else:
-                known = ", ".join(self.run_plan.engines)
-                self.event("supervisor", "engine refused", f"{message['value']!r} is not one of {known}")
-
-    def _latest(self) -> Any:
-        return max((s for s, _ in self._pending.values()), key=lambda s: s.epoch, default=self.settings)
-
-    def _prepared(self, worker: str, message: dict[str, Any]) -> None:
-        pending = self._pending.get(message["epoch"])
-        if pending is None:
-            return
-        settings, waiting = pending
-        if message["why"]:
-            del self._pending[message["epoch"]]
-            self.event(worker, "settings refused", message["why"])
-            return
-        waiting.discard(worker)
-        if not waiting:
-            del self._pending[message["epoch"]]
-            self.settings = settings
-            self._control.send({"type": "epoch", "epoch": settings.epoch})
+        else:
+            self.changes.wish(message, self.crew.ready)
 
     # -- the start
 
     def _advance_start(self) -> None:
-        workers = self._workers.values()
+        workers = list(self.crew)
         if all(w.is_ready for w in workers) and len(self.formats) == len(self.run_plan.config.streams):
             if not self._version:
                 self._publish_routes()
@@ -254,49 +223,27 @@ class Supervisor:
             n_slots = self.run_plan.config.slots or topology.slots(len(self.run_plan.sinks[number]))
             self.pools[number] = SlotPool.create(n_slots, capacities(layouts))
             self.ledgers[number] = Ledger.create(topology.diary)
-        for worker in self._workers.values():
-            self._send_memory(worker)
-
-    def _send_memory(self, worker: WorkerProcess) -> None:
-        fds: list[int] = []
-        streams = []
-        for number in worker.plan.streams:
-            pool, ledger = self.pools[number], self.ledgers[number]
-            fds += [pool.region.fd, ledger.region.fd]
-            streams.append(
-                {
-                    "stream": number,
-                    "format": self.formats[number].to_json(),
-                    "n_slots": pool.n_slots,
-                    "plane_bytes": pool.plane_bytes,
-                }
-            )
-        worker.lifeline.send({"type": "memory", "streams": streams}, fds)
-        worker.has_memory = True
-
-    def _spawn(self, name: str, incarnation: int) -> None:
-        plan = next(p for p in self.run_plan.topology.workers if p.name == name)
-        job = self.run_plan.job(
-            plan,
-            incarnation,
-            settings=self.settings,
-            folder=str(self._folder),
-            status=self._status.endpoint,
-            control=self._control.endpoint,
+        self.crew.share_memory(
+            {
+                number: (
+                    {
+                        "format": self.formats[number].to_json(),
+                        "n_slots": pool.n_slots,
+                        "plane_bytes": pool.plane_bytes,
+                    },
+                    pool.region,
+                    self.ledgers[number].region,
+                )
+                for number, pool in self.pools.items()
+            }
         )
-        worker = WorkerProcess.spawn(plan, incarnation, job)
-        self._workers[name] = worker
-        if worker.pidfd >= 0:
-            self._waiter.watch(worker.pidfd)
-        if self.pools:
-            self._send_memory(worker)
 
     # -- deaths
 
     def _check_alive(self) -> None:
         restart = self.run_plan.config.restart
         silent_s = restart.beat_s * restart.missed_beats
-        for worker in list(self._workers.values()):
+        for worker in self.crew:
             if worker.is_alive:
                 limit_s = silent_s if worker.is_ready else restart.open_timeout_s
                 if time.monotonic() - worker.last_beat > limit_s:
@@ -312,9 +259,7 @@ class Supervisor:
             for message in self._status.take():  # what it died of may still be in the pipe
                 self._hear(message)
             time.sleep(0.005)
-        if worker.pidfd >= 0:
-            self._waiter.forget(worker.pidfd)
-        worker.forget()
+        self.crew.bury(worker)
         if self.state is State.STOPPED:
             return
         failure = worker.failure
@@ -337,22 +282,18 @@ class Supervisor:
             raise WorkerFailed(f"{worker.name}: {why} ({reason}){trace}")
         self.event(worker.name, "restarted", f"{why} ({count} of {restart.max_restarts} in {restart.window_s:g} s)")
         self.restarts += 1
-        self._spawn(worker.name, worker.incarnation + 1)
+        self.crew.spawn(worker.name, worker.incarnation + 1, self.changes.settings)
         self._recovery = None
-        for epoch, (settings, waiting) in list(self._pending.items()):
-            waiting.discard(worker.name)  # the new one starts with what holds now
-            if not waiting:
-                self._prepared("", {"epoch": epoch, "why": ""})
-            del settings
+        self.changes.forget(worker.name)
         self._publish_routes()
 
     def _publish_routes(self) -> None:
         """Tell everybody who can be reached; once all can, a census begins."""
         self._version += 1
-        routes = {name: worker.route for name, worker in self._workers.items()}
+        routes = self.crew.routes
         self._control.send({"type": "routes", "version": self._version, "to": routes})
         if all(route is not None for route in routes.values()):
-            self._recovery = Recovery(self._version, frozenset(self._workers))
+            self._recovery = Recovery(self._version, self.crew.names)
 
     def _advance_recovery(self) -> None:
         if self._recovery is None:
@@ -361,7 +302,7 @@ class Supervisor:
         if census is not None:
             self._control.send({"type": "census", "census": census})
         if self._recovery.is_done:
-            slots = self._recovery.sweep(self.pools, self._capture_tokens())
+            slots = self._recovery.sweep(self.pools, self.crew.capture_tokens)
             self._recovery = None
             self._control.send({"type": "grant", "slots": slots})
             if self._has_started:
@@ -374,10 +315,6 @@ class Supervisor:
                 self.state = State.RUNNING
             elif self.state is State.DRAINING:
                 self._control.send({"type": "drain"})
-
-    def _capture_tokens(self) -> dict[int, int]:
-        doors = [w for w in self._workers.values() if "capture" in w.plan.stages]
-        return {stream: worker.token for worker in doors for stream in worker.plan.streams}
 
     def _n_slots(self) -> int:
         return sum(pool.n_slots for pool in self.pools.values())
@@ -399,24 +336,19 @@ class Supervisor:
         self._drain_until = min(self._drain_until, time.monotonic() + _DRAIN_S)
 
     def _end_workers(self) -> None:
-        self._control.send({"type": "stop"})
-        hurry = self.was_interrupted or not self._has_started
-        deadline = time.monotonic() + (_STOP_S if hurry else _CLOSE_S)
-        if not self._has_started:
-            for worker in self._workers.values():
-                worker.kill()  # nothing was shown, so there is nothing to save
-        while any(w.is_alive for w in self._workers.values()) and time.monotonic() < deadline and not self._signals:
-            self._waiter.wait(0.02)
+        def listen() -> None:
             self._bell.hush()
             for message in self._status.take():
                 self._hear(message)
-        for worker in self._workers.values():
-            if worker.is_alive:
-                self.event(worker.name, "killed", "did not end in time")
-                worker.kill()
-            worker.popen.wait()
-            worker.forget()
-        self._workers.clear()
+
+        self._control.send({"type": "stop"})
+        if not self._has_started:
+            timeout_s = 0.0  # nothing was shown, so there is nothing to save
+        else:
+            timeout_s = _STOP_S if self.was_interrupted else _CLOSE_S
+        for name in self.crew.end(timeout_s, listen, lambda: self._signals > 0):
+            if self._has_started:
+                self.event(name, "killed", "did not end in time")
 
     @contextmanager
     def _signals_caught(self) -> Iterator[None]:

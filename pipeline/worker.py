@@ -1,27 +1,18 @@
-"""One worker process: its start, its one loop, its end.
+"""One worker: its start, its one loop, its end.
 
-`main` is the entry point of the child. The loop takes tickets in, runs the worker's stages on them,
+The loop takes tickets in, runs the worker's stages on them,
 hands them on, and between frames obeys control, says that it lives, and answers the census. Who holds
 which slot is decided in `pipeline/traffic.py`; this file decides when.
 """
 
-import ctypes
-import faulthandler
-import os
-import queue
-import signal
-import sys
-import threading
 import time
-import traceback
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pipeline.config import RunConfig
-from pipeline.errors import StaleTicket, StreamError
+from pipeline.epochs import Epochs
+from pipeline.errors import StaleTicket
 from pipeline.frame import Frame, StreamFormat, Ticket
-from pipeline.layout import planes_of
 from pipeline.lifeline import Lifeline
 from pipeline.link import Bell, ControlIn, StatusOut, Waiter, close_context, context, remove_socket_folder
 from pipeline.settings import Settings
@@ -30,7 +21,7 @@ from pipeline.stages import Stage, StageContext, open_stage
 from pipeline.timing import DropCause, Ledger
 from pipeline.traffic import Traffic
 
-__all__ = ["Worker", "main"]
+__all__ = ["Worker"]
 
 _IDLE_S = 0.1
 """How long the loop sleeps at most when nothing rings."""
@@ -54,15 +45,9 @@ class Worker:
         self._control = ControlIn(self._ctx, job["control"], f"{self.name}#{job['incarnation']}")
         self._bell = Bell()
         self._waiter = Waiter([self._control, self._bell, lifeline.fd])
-        self._prepared: dict[int, list[Any]] = {}
-        self._engines: dict[int, str] = {}
-        self._layouts: dict[tuple[int, int], Any] = {}
-        self._epoch_used = -1
-        self._answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._formats: dict[int, StreamFormat] = {}
         self._pools: dict[int, SlotPool] = {}
         self._ledgers: dict[int, Ledger] = {}
-        self._settings = Settings.from_json(job["settings"])
         self._next_beat = 0.0
         self._stopping = False
         self.stage_context = StageContext(
@@ -91,16 +76,10 @@ class Worker:
             self.door.open()
         self.stages = [open_stage(name, self.stage_context) for name in self._names]
         self._lines = [self._diary_lines(name, stage) for name, stage in zip(self._names, self.stages, strict=True)]
-        early = [None if stage.needs_format else stage.prepare(self._settings) for stage in self.stages]
+        self.epochs = Epochs(self.stages, Settings.from_json(self.job["settings"]), self._bell.ring)
         if not self._receive_memory():
             return
-        for stage in self.stages:
-            stage.begin(self._formats)
-        made = [
-            stage.prepare(self._settings) if stage.needs_format else early[i] for i, stage in enumerate(self.stages)
-        ]
-        self._remember(self._settings, made)
-        self._use(self._settings.epoch)
+        self.epochs.begin(self._formats)
         assert self.traffic is not None
         self.say({"type": "ready", **self.traffic.endpoints()})
         while not self._stopping:
@@ -128,7 +107,8 @@ class Worker:
         self._beat()
         for message in self._control.take():
             self._obey(message)
-        self._answer()
+        for answer in self.epochs.answers():
+            self.say(answer)
         traffic.listen()
         for index in range(len(self.stages)):
             self._collect(index)
@@ -146,7 +126,7 @@ class Worker:
         traffic = self._traffic()
         self.door.look_after()
         while self._has_room():
-            ticket = self.door.admit(self._pools, self._layout, self.config.diary)
+            ticket = self.door.admit(self._pools, self.epochs.layout, self.config.diary)
             if ticket is None:
                 break
             traffic.begin(ticket)
@@ -164,11 +144,11 @@ class Worker:
         self._submit(0, ticket)
 
     def _submit(self, index: int, ticket: Ticket) -> None:
-        if not self._use(ticket.epoch):
+        if not self.epochs.use(ticket.epoch):
             self._traffic().drop(ticket, DropCause.STALE)
             return
         pool = self._pools[ticket.stream]
-        layout = self._layout(ticket.stream, ticket.epoch)
+        layout = self.epochs.layout(ticket.stream, ticket.epoch)
         slot = ticket.slot
         frame = Frame(ticket, lambda name: pool.view(slot, layout[name]), captured_ns=pool.captured_ns(slot))
         self._enter(index, [frame])
@@ -228,53 +208,6 @@ class Worker:
         else:
             self._traffic().hand_on_end(stream)
 
-    # -- settings
-
-    def _remember(self, settings: Settings, made: list[Any]) -> None:
-        self._prepared[settings.epoch] = made
-        self._engines[settings.epoch] = settings.engine
-
-    def _use(self, epoch: int) -> bool:
-        if epoch == self._epoch_used:
-            return True
-        made = self._prepared.get(epoch)
-        if made is None:
-            return False
-        for stage, prepared in zip(self.stages, made, strict=True):
-            stage.use(prepared)
-        self._epoch_used = epoch
-        for old in [known for known in self._prepared if known < epoch - 1]:
-            del self._prepared[old]
-        return True
-
-    def _layout(self, stream: int, epoch: int) -> Any:
-        found = self._layouts.get((stream, epoch))
-        if found is None:
-            from engines.names import resolve
-
-            engine = self._engines.get(epoch, self._settings.engine)
-            found = self._layouts[stream, epoch] = planes_of(self._formats[stream], resolve(engine))
-        return found
-
-    def _prepare_beside(self, settings: Settings) -> None:
-        def prepare() -> None:
-            try:
-                made = [stage.prepare(settings) for stage in self.stages]
-                self._answers.put({"settings": settings, "made": made, "why": ""})
-            except Exception as error:  # noqa: BLE001 - whatever went wrong, the old settings go on serving
-                self._answers.put({"settings": settings, "why": str(error) or type(error).__name__})
-            self._bell.ring()
-
-        threading.Thread(target=prepare, name="prepare", daemon=True).start()
-
-    def _answer(self) -> None:
-        while not self._answers.empty():
-            answer = self._answers.get()
-            settings: Settings = answer["settings"]
-            if not answer["why"]:
-                self._remember(settings, answer["made"])
-            self.say({"type": "prepared", "epoch": settings.epoch, "why": answer["why"]})
-
     # -- the supervisor's word
 
     def _obey(self, message: dict[str, Any]) -> None:
@@ -292,7 +225,7 @@ class Worker:
             held = traffic.held() + (self.door.held() if self.door is not None else [])
             self.say({"type": "held", "census": message["census"], "held": held})
         elif kind == "prepare":
-            self._prepare_beside(Settings.from_json(message["settings"]))
+            self.epochs.prepare_beside(Settings.from_json(message["settings"]))
         elif kind == "order":
             for stage in self.stages:
                 stage.order(message["what"])
@@ -353,65 +286,3 @@ class Worker:
     def say(self, message: dict[str, Any]) -> None:
         """Tell the supervisor something; from the main thread only."""
         self._status.send({"worker": self.name, "incarnation": self.job["incarnation"], **message})
-
-
-def main(fd: int) -> None:
-    """Entry point of the child process; `fd` is its end of the lifeline."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # belongs to the supervisor
-    _die_with_parent()
-    faulthandler.enable()
-    lifeline = Lifeline.inherited(fd)
-    received = lifeline.receive()
-    if received is None:
-        return
-    job, _ = received
-    _settle(job)
-    worker = Worker(job, lifeline)
-    code = 0
-    try:
-        worker.run()
-    except BaseException as error:  # noqa: BLE001 - the supervisor decides what a death means
-        code = 1
-        worker.say(
-            {
-                "type": "failed",
-                "error": type(error).__name__,
-                "why": str(error),
-                "expected": isinstance(error, StreamError) or _is_ours(error),
-                "traceback": traceback.format_exc(),
-            }
-        )
-    try:
-        worker.close()
-    except Exception as error:  # noqa: BLE001
-        if not code:
-            print(f"{worker.name}: while closing: {error}", file=sys.stderr)
-            code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Threads of decoders and encoders may be stuck in native code; everything of ours is closed by now.
-    os._exit(code)
-
-
-def _is_ours(error: BaseException) -> bool:
-    from configs import ConfigError
-    from engines.errors import EngineError
-
-    return isinstance(error, ConfigError | EngineError)
-
-
-def _settle(job: dict[str, Any]) -> None:
-    name = f"segstream:{job['name']}"
-    with suppress(OSError):  # only a name for `top`
-        Path("/proc/self/comm").write_text(name[:15], encoding="ascii")
-    threading.current_thread().name = name
-    if job.get("opencv_threads") and job["stages"] != ["segment"]:
-        import cv2
-
-        cast("Any", cv2).setNumThreads(job["opencv_threads"])
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGTERM)

@@ -69,7 +69,8 @@ def bench_stream(
             single[name].append(_one_process(name, clip, engine, effect, usable_cpus()))
     figures = _figures(reports, single)
     if against:
-        figures["against"] = {"set": list(against), **_interval([r["fps"] for r in reports], [r["fps"] for r in others])}
+        interval = _interval([r["fps"] for r in reports], [r["fps"] for r in others])
+        figures["against"] = {"set": list(against), **interval}
     if rate is None:
         figures.update(_efficiency(clip, engine, effect, figures["pipeline"]))
     figures["clip"] = Path(clip).name
@@ -181,7 +182,8 @@ def _table(figures: dict[str, Any], rate: float | None) -> str:
         alone = ", ".join(f"{name} {fps:.1f}" for name, fps in figures["stages_alone_fps"].items())
         lines += ["", f"each stage alone, fps: {alone}", f"efficiency against the slowest: {figures['efficiency']:.2f}"]
     memory = report["pss_mib"]
-    lines.append(f"memory of all processes (Pss): first {memory['first']:.0f}, last {memory['last']:.0f}, most {memory['max']:.0f} MiB")
+    told = ", ".join(f"{name} {memory[name]:.0f}" for name in ("first", "last", "max"))
+    lines.append(f"memory of all processes (Pss), MiB: {told}")
     dropped = ", ".join(f"{cause} {n}" for cause, n in report["frames"]["dropped"].items()) or "none"
     lines.append(f"frames: {report['frames']['shown']} of {report['frames']['captured']} shown; dropped: {dropped}")
     lines.append("the pipeline's latency flat out is mostly waiting for a slot; measure it with --rate")

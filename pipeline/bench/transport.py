@@ -212,7 +212,7 @@ _PRODUCERS: dict[str, Callable[..., Any]] = {
 def _consume(way: str, folder: str, shape: tuple[int, ...], shared: Any, answer: Any) -> None:
     """The other process: read every frame, count them, say when the first and the last came."""
     ctx = context()
-    frames = {"slots": _from_slots, "queue": _from_queue}.get(way, _from_zmq)
+    frames: Callable[..., Iterator[NDArray[Any]]] = {"slots": _from_slots, "queue": _from_queue}.get(way, _from_zmq)
     n, first_ns, last_ns = 0, 0, 0
     for pixels in frames(ctx, Path(folder), shape, shared, answer, way):
         pixels.reshape(-1)[::_PAGE].sum()
@@ -278,9 +278,10 @@ def _camera_frame(width: int, height: int) -> Frame:
     # Smooth shapes with sensor noise: a flat picture would flatter JPEG.
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 255, (9, 16, 3), dtype=np.uint8)
-    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.int16)
-    noisy = smooth + rng.normal(0, 3, smooth.shape).astype(np.int16)
-    return np.clip(noisy, 0, 255).astype(np.uint8)
+    smooth = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
+    noise = rng.standard_normal(smooth.shape, dtype=np.float32) * 3
+    noisy: Frame = np.clip(smooth + noise, 0, 255).astype(np.uint8)
+    return noisy
 
 
 def _table(figures: dict[str, Any]) -> str:

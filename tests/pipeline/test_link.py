@@ -25,6 +25,7 @@ from pipeline.link import (
 
 @pytest.fixture
 def folder():
+    """A folder for sockets."""
     folder = make_socket_folder()
     yield folder
     remove_socket_folder(folder)
@@ -32,6 +33,7 @@ def folder():
 
 @pytest.fixture
 def ctx():
+    """A context that must be ended without a link left open."""
     ctx = context()
     yield ctx
     ctx.term()

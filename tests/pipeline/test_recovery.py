@@ -11,6 +11,7 @@ CAPTURE, DEAD, ALIVE = 1 << 16 | 1, 2 << 16 | 1, 3 << 16 | 1
 
 @pytest.fixture
 def pool(monkeypatch):
+    """Four slots, and no pause between two censuses."""
     monkeypatch.setattr(recovery_module, "_PAUSE_S", 0.0)
     pool = SlotPool.create(4, {"image_bgr": 16})
     yield pool

@@ -15,6 +15,7 @@ CAPTURE, SEGMENT = 1 << 16 | 1, 2 << 16 | 1
 
 @pytest.fixture
 def pool():
+    """Three small slots."""
     pool = SlotPool.create(3, capacities([{"image_bgr": IMAGE, "alpha": ALPHA}]))
     yield pool
     pool.close()

@@ -10,6 +10,7 @@ from pipeline.timing import DropCause, Histogram, Ledger, fps
 
 @pytest.fixture
 def ledger():
+    """The ledger of a corridor of two stages."""
     ledger = Ledger.create(("capture", "segment"))
     yield ledger
     ledger.close()

@@ -1,0 +1,1 @@
+"""Whole streams with real processes."""

@@ -81,6 +81,12 @@ class Slow(PlainStage):
         time.sleep(self.WORK_S)
 
 
+class Crawl(Slow):
+    """Takes 200 ms a frame."""
+
+    WORK_S: ClassVar[float] = 0.2
+
+
 class ReadsTooEarly(PlainStage):
     """Wants a plane that nobody has written where it stands."""
 

@@ -58,7 +58,8 @@ def play(
     tree = {"engine": "fake@320x180", "effect": "cutout:green", **options}
     overrides = [f"{key}={_yaml(value)}" for key, value in tree.items()]
     overrides.append(f"streams={_yaml([{'source': source, 'sinks': list(sinks or ('null',))}])}")
-    overrides.append(f"workers={_yaml([[stage] for stage in stages])}")
+    if "workers" not in options:
+        overrides.append(f"workers={_yaml([[stage] for stage in stages])}")
     supervisor = Supervisor(prepare(load(RunConfig, None, overrides)), watch or (lambda _: None))
     error: BaseException | None = None
     try:
@@ -79,7 +80,8 @@ def play(
 
 def pictures(folder: Path) -> dict[int, np.ndarray]:
     """What a `frames:` sink wrote, by sequence number."""
-    return {int("".join(filter(str.isdigit, path.stem))): cv2.imread(str(path)) for path in sorted(folder.glob("*.png"))}
+    paths = sorted(folder.glob("*.png"))
+    return {int("".join(filter(str.isdigit, path.stem))): cv2.imread(str(path)) for path in paths}
 
 
 def _yaml(value: Any) -> str:

@@ -48,7 +48,7 @@ def test_any_worker_may_be_killed_from_outside(name) -> None:
 
     def watch(supervisor) -> None:
         if supervisor.ledgers and supervisor.ledgers[0].shown > 30 and not killed:
-            worker = supervisor._workers[name]
+            worker = supervisor.crew[name]
             killed.append(worker.popen.pid)
             os.kill(worker.popen.pid, signal.SIGKILL)
 

@@ -59,14 +59,19 @@ def test_a_change_of_settings_happens_at_a_frame_boundary(tmp_path) -> None:
             supervisor.change(engine="fake@640x360")
 
     played = play(
-        URI, f"frames:{tmp_path}", pacing="live", max_frames=240, watch=watch, effect="cutout:green",
+        URI,
+        f"frames:{tmp_path}",
+        pacing="live",
+        max_frames=240,
+        watch=watch,
+        effect="cutout:green",
         engines=["fake@640x360"],
     )
 
     corners = {n: tuple(int(v) for v in picture[-1, -1]) for n, picture in sorted(pictures(tmp_path).items())}
     kinds = list(corners.values())
     changed = kinds.index((0, 0, 0))
-    assert 0 < changed
+    assert changed > 0
     assert set(kinds[changed:]) == {(0, 0, 0)}
     assert len(set(kinds[:changed])) == 1
     assert played.report["engine"].startswith("fake 640x360")

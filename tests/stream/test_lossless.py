@@ -66,7 +66,8 @@ def test_neighbours_share_a_process_when_asked(tmp_path) -> None:
     """Grouped stages give the same pictures as one process each."""
     uri = f"synthetic:{SIZE}@30?frames=30"
     play(uri, f"frames:{tmp_path / 'a'}")
-    grouped = play(uri, f"frames:{tmp_path / 'b'}", workers=[["capture", "preprocess"], ["segment", "render"]], stages=())
+    workers = [["capture", "preprocess"], ["segment", "render"]]
+    grouped = play(uri, f"frames:{tmp_path / 'b'}", workers=workers)
 
     assert grouped.frames["shown"] == 30
     one, other = pictures(tmp_path / "a"), pictures(tmp_path / "b")

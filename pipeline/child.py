@@ -1,0 +1,75 @@
+"""The entry point of a worker process: what is settled before the loop begins and after it ends."""
+
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+from configs import ConfigError
+from engines.errors import EngineError
+from pipeline.errors import StreamError
+from pipeline.lifeline import Lifeline
+from pipeline.worker import Worker
+
+__all__ = ["main"]
+
+
+def main(fd: int) -> None:
+    """Entry point of the child process; `fd` is its end of the lifeline."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # belongs to the supervisor
+    _die_with_parent()
+    faulthandler.enable()
+    lifeline = Lifeline.inherited(fd)
+    received = lifeline.receive()
+    if received is None:
+        return
+    job, _ = received
+    _settle(job)
+    worker = Worker(job, lifeline)
+    code = 0
+    try:
+        worker.run()
+    except BaseException as error:  # noqa: BLE001 - the supervisor decides what a death means
+        code = 1
+        worker.say(
+            {
+                "type": "failed",
+                "error": type(error).__name__,
+                "why": str(error),
+                "expected": isinstance(error, StreamError | EngineError | ConfigError),
+                "traceback": traceback.format_exc(),
+            }
+        )
+    try:
+        worker.close()
+    except Exception as error:  # noqa: BLE001
+        if not code:
+            print(f"{worker.name}: while closing: {error}", file=sys.stderr)
+            code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads of decoders and encoders may be stuck in native code; everything of ours is closed by now.
+    os._exit(code)
+
+
+def _settle(job: dict[str, Any]) -> None:
+    name = f"segstream:{job['name']}"
+    with suppress(OSError):  # only a name for `top`
+        Path("/proc/self/comm").write_text(name[:15], encoding="ascii")
+    threading.current_thread().name = name
+    if job.get("opencv_threads") and job["stages"] != ["segment"]:
+        import cv2
+
+        cast("Any", cv2).setNumThreads(job["opencv_threads"])
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGTERM)

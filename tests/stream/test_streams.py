@@ -1,0 +1,61 @@
+"""Several streams through one engine, and the dense CRF in its own worker."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+
+from configs import load
+from pipeline.config import RunConfig
+from pipeline.errors import WiringError
+from pipeline.report import report_of
+from pipeline.run import prepare
+from pipeline.supervisor import Supervisor
+from tests.stream.playing import FAULTS, pictures, play
+
+
+def test_two_streams_share_an_engine_and_keep_apart(tmp_path) -> None:
+    """Sizes and effects differ; each stream's frames are complete, in order, and its own."""
+    sinks = [f"frames:{tmp_path}/{{stream}}"]
+    streams = [
+        {"source": "synthetic:320x180@30?frames=50", "sinks": sinks, "effect": "cutout:black"},
+        {"source": "synthetic:480x360@30?frames=40", "sinks": sinks, "effect": "none"},
+    ]
+    config = load(RunConfig, None, [f"streams={json.dumps(streams)}", "engine=fake@320x180"])
+    supervisor = Supervisor(prepare(config), lambda _: None)
+    try:
+        supervisor.run()
+        report = report_of(supervisor, None)
+    finally:
+        supervisor.close()
+
+    assert [stream["frames"]["shown"] for stream in report["streams"]] == [50, 40]
+    first, second = pictures(tmp_path / "0"), pictures(tmp_path / "1")
+    assert sorted(first) == list(range(50))
+    assert sorted(second) == list(range(40))
+    assert first[0].shape == (180, 320, 3)
+    assert second[0].shape == (360, 480, 3)
+    assert tuple(first[0][-1, -1]) == (0, 0, 0)
+    assert np.any(second[0][-1, -1] != 0)
+
+
+@pytest.mark.crf
+def test_the_reference_crf_runs_in_its_own_worker(tmp_path) -> None:
+    """`crf: reference` adds refine between segment and render; its time shows in the report."""
+    if importlib.util.find_spec("pydensecrf") is None:
+        pytest.skip("pydensecrf is not installed; pip install 'segstream[crf]'")
+
+    stages = ("capture", "preprocess", "segment", "refine", "render")
+    played = play("synthetic:320x180@30?frames=12", "null", stages=stages, crf="reference")
+
+    assert played.frames["shown"] == 12
+    assert played.report["stages"]["refine"]["work_ms"]["p50"] > 5
+
+
+def test_a_wiring_that_cannot_work_is_refused_before_any_process() -> None:
+    """A stage that reads what nobody wrote before it is named, with the plane."""
+    stages = ("capture", f"{FAULTS}:ReadsTooEarly", "preprocess", "segment", "render")
+
+    with pytest.raises(WiringError, match="reads alpha, which no stage before it writes"):
+        play("synthetic", stages=stages)
