@@ -6,6 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cv2
@@ -100,15 +101,19 @@ def test_the_first_frame_is_seen_at_once(sink: BrowserSink) -> None:
 def test_pixels_are_lent(sink: BrowserSink) -> None:
     """What happens to the slot after `accept` is not seen by a visitor, nor in a snapshot."""
     visitor = Visitor(sink)
-    until(lambda: _wants_picture(sink))
     slot = painted(5)
+    with ThreadPoolExecutor() as beside:
+        answer = beside.submit(asked, sink, "/snapshot.png")
+        until(lambda: _wants_picture(sink) and sink._web.wants_still)
 
-    sink.accept(shown(5, slot))
-    slot[:] = painted(9)
+        sink.accept(shown(5, slot))
+        slot[:] = painted(9)
     image = visitor.picture()
+    still = cv2.imdecode(np.frombuffer(answer.result().body, np.uint8), cv2.IMREAD_COLOR)
 
     assert image is not None
     assert number_in(image) == 5
+    assert number_in(np.asarray(still, np.uint8)) == 5
     visitor.leave()
 
 
