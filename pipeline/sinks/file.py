@@ -1,9 +1,9 @@
 """The composite as a video file: H.264 by PyAV, with the frames' own time stamps and the source's sound.
 
-Playable at every moment: .mp4 and .mov grow by fragments of half a second (and become plain files when
-closed), .mkv by clusters, and `OutputFile` lets only whole ones reach the disk. So a run that is killed keeps
-all but about its last second, and one whose disk is full all but its last half. The trap: time stamps are
-what they were at the source, so a file of a live stream has no constant rate.
+Playable at every moment: .mp4 and .mov grow by fragments of a quarter of a second (and become plain files when
+closed), .mkv by clusters, and `OutputFile` lets only whole ones reach the disk. So a run that is killed, or
+whose disk is full, keeps all but a fragment and the dozen frames that the encoder looks ahead. The trap: time
+stamps are what they were at the source, so a file of a live stream has no constant rate.
 """
 
 from fractions import Fraction
@@ -26,11 +26,11 @@ TIME_BASE = Fraction(1, 90_000)
 
 # hybrid_fragmented: fragments while it is written, an ordinary file once it is closed. delay_moov: the index waits
 # for the first fragment, so that it can say what the sound needs.
-_MP4 = {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "500000"}
+_MP4 = {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "250000"}
 _CONTAINERS: dict[str, tuple[str, dict[str, str]]] = {
     ".mp4": ("mp4", _MP4),
     ".mov": ("mov", _MP4),
-    ".mkv": ("matroska", {"cluster_time_limit": "500"}),
+    ".mkv": ("matroska", {"cluster_time_limit": "250"}),
 }
 # Every fragment reaches us when it is complete; a sound that ends early holds the picture up for a second, not ten.
 _COMMON = {"flush_packets": "1", "max_interleave_delta": "1000000"}
@@ -164,8 +164,8 @@ class FileSink(PlainSink):
 
     def _kept(self) -> str:
         if not self._disk.size:
-            return f"nothing of {self._n_frames} frames could be kept"
-        return f"the file is playable and holds most of the {self._n_frames} frames shown"
+            return "nothing could be kept"
+        return "the file is playable, without the last second"
 
     def _encoder(self, options: FileOptions, format: StreamFormat) -> Any:
         from av.codec.codec import UnknownCodecError
