@@ -39,7 +39,7 @@ class Display:
         self._n_events = len(supervisor.events)
         if supervisor.engine_told != self._shown_engine:
             self._shown_engine = dict(supervisor.engine_told)
-            self.say(f"engine {self._shown_engine['engine']} on {self._shown_engine['backend']}")
+            self.say(self._shown_engine["choice"])
         self._look_for_start(supervisor)
         now_s = time.monotonic()
         if now_s >= self._next_s and supervisor.state is not State.STARTING and supervisor.ledgers:

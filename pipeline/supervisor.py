@@ -62,7 +62,7 @@ class Supervisor:
         self.reclaimed = 0
         self.was_interrupted = False
         self.engine_told: dict[str, str] = {}
-        """`engine` and `backend` as the segment worker opened them."""
+        """`engine`, `backend` and `choice` (why this one) as the segment worker opened them."""
         self.events: list[dict[str, Any]] = []
         self.announcements: list[str] = []
         self._watch = watch
@@ -170,7 +170,7 @@ class Supervisor:
         elif kind == "prepared":
             self.changes.answered(worker.name, message["epoch"], message["why"])
         elif kind == "engine":
-            self.engine_told = {"engine": message["engine"], "backend": message["backend"]}
+            self.engine_told = {key: message[key] for key in ("engine", "backend", "choice")}
         elif kind == "event":
             self.event(worker.name, message["what"], message["why"])
         elif kind == "failure":

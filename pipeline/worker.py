@@ -202,9 +202,9 @@ class Worker:
         self._traffic().release(ticket)
 
     def _end(self, stream: int) -> None:
-        whole = all([stage.end(stream) for stage in self.stages])
+        ended = [stage.end(stream) for stage in self.stages]  # all of them, even after one that could not
         if self._last:
-            self.say({"type": "done", "stream": stream, "whole": whole})
+            self.say({"type": "done", "stream": stream, "whole": all(ended)})
         else:
             self._traffic().hand_on_end(stream)
 

@@ -1,0 +1,1 @@
+"""Behaviour, one sentence each; the folders mirror the packages."""

@@ -51,7 +51,7 @@ class Sink(Protocol):
         """
 
     def commands(self) -> list[dict[str, Any]]:
-        """What a person asked for since the last call, such as `{"set": "effect", "value": "blur"}`, `{"do": "quit"}`."""
+        """What a person asked for since the last call: `{"set": "effect", "value": "blur"}`, `{"do": "quit"}`, ..."""
 
     def update(self, numbers: dict[str, Any]) -> None:
         """Figures and settings to display, about twice a second."""

@@ -20,6 +20,8 @@ from pipeline.stages import StageContext
 __all__ = ["Render"]
 
 _UPDATE_NS = 500_000_000
+_LOOK_NS = 30_000_000
+"""How often sinks are asked what a person wants: a click should feel immediate."""
 _CLOSE_TIMEOUT_S = 20.0
 """For sinks to write what they have; a supervisor in a hurry kills earlier."""
 
@@ -50,6 +52,7 @@ class Render:
         self._looks: dict[int, _Look] = {}
         self._flying: deque[tuple[Frame, InFlight]] = deque()
         self._next_update_ns = 0
+        self._next_look_ns = 0
         self._ended: set[int] = set()
 
     def begin(self, formats: Mapping[int, StreamFormat]) -> None:
@@ -153,13 +156,16 @@ class Render:
 
     def _look_after_sinks(self) -> None:
         now_ns = time.monotonic_ns()
-        if now_ns < self._next_update_ns:
+        if now_ns < self._next_look_ns:
             return
-        self._next_update_ns = now_ns + _UPDATE_NS
+        self._next_look_ns = now_ns + _LOOK_NS
+        is_update = now_ns >= self._next_update_ns and bool(self._looks)
+        if is_update:
+            self._next_update_ns = now_ns + _UPDATE_NS
         for stream, fanout in self._fanouts.items():
-            numbers = {**self.context.ledgers[stream].numbers(), **self._looks[stream].told} if self._looks else {}
+            numbers = {**self.context.ledgers[stream].numbers(), **self._looks[stream].told} if is_update else {}
             for sink in fanout.sinks:
-                if numbers:
+                if is_update:
                     sink.update(numbers)
                 for command in sink.commands():
                     self.context.tell({"type": "command", "stream": stream, **command})

@@ -54,7 +54,8 @@ class Segment(PlainStage):
             if opened is not engine and opened is not before:
                 del self._opened[name]
                 opened.__exit__(None, None, None)
-        self.context.tell({"type": "engine", "engine": engine.spec.label, "backend": engine.backend})
+        told = {"engine": engine.spec.label, "backend": engine.backend, "choice": engine.choice}
+        self.context.tell({"type": "engine", **told})
 
     def process(self, frame: Frame) -> None:
         """One inference, straight into the slot."""

@@ -1,0 +1,1 @@
+"""The stream, module by module."""

@@ -1,0 +1,71 @@
+"""Who runs what, who hands to whom."""
+
+import pytest
+
+from configs import ConfigError, load
+from pipeline.config import RunConfig
+from pipeline.topology import engine_threads, plan
+
+
+def _config(*overrides):
+    return load(RunConfig, None, list(overrides))
+
+
+def test_one_worker_a_stage_by_default() -> None:
+    """Four workers in a row, and free slots go back to the first."""
+    topology = plan(_config(), 1)
+
+    assert [w.name for w in topology.workers] == ["capture", "preprocess", "segment", "render"]
+    assert [w.next[0] for w in topology.workers] == ["preprocess", "segment", "render", None]
+    assert {w.home[0] for w in topology.workers} == {"capture"}
+    assert topology.diary == ("capture", "preprocess", "segment", "render", "sinks")
+    assert topology.slots(1) == 6
+
+
+def test_refine_comes_with_the_crf() -> None:
+    """`crf` puts refine between segment and render."""
+    assert plan(_config("crf=reference"), 1).order == ("capture", "preprocess", "segment", "refine", "render")
+
+
+def test_streams_share_the_engine_and_have_their_own_ends() -> None:
+    """Capture and render stand once a stream, what is between once for all."""
+    topology = plan(_config(), 2)
+
+    assert [w.name for w in topology.workers] == [
+        "capture.0",
+        "capture.1",
+        "preprocess",
+        "segment",
+        "render.0",
+        "render.1",
+    ]
+    segment = topology.workers[3]
+    assert segment.next == {0: "render.0", 1: "render.1"}
+    assert segment.home == {0: "capture.0", 1: "capture.1"}
+
+
+@pytest.mark.parametrize(
+    ("workers", "message"),
+    [
+        ("[[capture], [preproces], [segment], [render]]", "did you mean 'preprocess'"),
+        ("[[preprocess], [capture], [render]]", "must begin with capture"),
+        ("[[capture], [segment], [segment], [render]]", "named twice"),
+    ],
+)
+def test_a_wrong_chain_is_refused(workers, message) -> None:
+    """Unknown, misplaced and repeated stages, each with its own words."""
+    with pytest.raises(ConfigError, match=message):
+        plan(_config(f"workers={workers}"), 1)
+
+
+def test_crf_without_refine_is_refused() -> None:
+    """A chain of one's own must name refine when the CRF is on."""
+    with pytest.raises(ConfigError, match="add it between segment and render"):
+        plan(_config("crf=reference", "workers=[[capture], [preprocess], [segment], [render]]"), 1)
+
+
+def test_threads_as_asked() -> None:
+    """`threads` wins; otherwise there is at least one."""
+    assert engine_threads(_config("threads=3"), live=True) == 3
+    assert engine_threads(_config(), live=True) >= 1
+    assert engine_threads(_config(), live=False) >= 1
