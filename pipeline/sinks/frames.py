@@ -57,7 +57,13 @@ class FramesSink(PlainSink):
 
     def __init__(self, folder: Path, compression: int) -> None:
         self._folder = folder
+        # Setting the level resets the strategy, so it comes first. Measured at 720p, level 1, smooth and noisy picture:
+        # 30 and 55 ms by default, 28 and 45 with RLE, 13 and 23 with RLE and the filter UP; no larger either way.
         self._how = [cv2.IMWRITE_PNG_COMPRESSION, compression]
+        if compression <= 1:
+            self._how += [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+            if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # older OpenCV chooses the filter itself
+                self._how += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 
     def accept(self, shown: Shown) -> None:
         path = self._folder / f"{shown.sequence:06d}.png"
