@@ -1,11 +1,10 @@
 """The entry point of a worker process: what is settled before the loop begins and after it ends."""
 
-import ctypes
 import faulthandler
 import os
-import signal
 import sys
 import threading
+import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -15,21 +14,25 @@ from configs import ConfigError
 from engines.errors import EngineError
 from pipeline.errors import StreamError
 from pipeline.lifeline import Lifeline
+from pipeline.link import remove_socket_folder
 from pipeline.worker import Worker
 
 __all__ = ["main"]
 
+_LOOK_S = 0.5
+_GRACE_S = 5.0
+"""For a worker to see the end of its lifeline and close its files."""
+
 
 def main(fd: int) -> None:
     """Entry point of the child process; `fd` is its end of the lifeline."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # belongs to the supervisor
-    _die_with_parent()
     faulthandler.enable()
     lifeline = Lifeline.inherited(fd)
     received = lifeline.receive()
     if received is None:
         return
     job, _ = received
+    _watch_parent(Path(job["folder"]))
     _settle(job)
     worker = Worker(job, lifeline)
     code = 0
@@ -71,7 +74,15 @@ def _settle(job: dict[str, Any]) -> None:
         cast("Any", cv2).setNumThreads(job["opencv_threads"])
 
 
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGTERM)
+def _watch_parent(folder: Path) -> None:
+    """End this process when its parent is gone and the lifeline's end-of-file was not seen to: stuck in native code."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_S)
+        time.sleep(_GRACE_S)
+        remove_socket_folder(folder)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

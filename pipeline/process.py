@@ -14,7 +14,11 @@ from pipeline.topology import WorkerPlan
 
 __all__ = ["WorkerProcess"]
 
-_ENTRY = "import sys; sys.path[:] = {path!r}; from pipeline.child import main; main({fd})"
+_ENTRY = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    "sys.path[:] = {path!r}; from pipeline.child import main; main({fd})"
+)
+"""Both signals belong to the supervisor, from the first moment on; workers obey control and their lifeline."""
 
 
 @dataclass
@@ -45,7 +49,8 @@ class WorkerProcess:
         ours, theirs = Lifeline.pair()
         path = [entry or str(Path.cwd()) for entry in sys.path]
         command = [sys.executable, *_flags(), "-c", _ENTRY.format(path=path, fd=theirs.fd)]
-        popen = subprocess.Popen(command, pass_fds=[theirs.fd], stdin=subprocess.DEVNULL)
+        # A group of its own: Ctrl-C in a terminal is for the supervisor alone.
+        popen = subprocess.Popen(command, pass_fds=[theirs.fd], stdin=subprocess.DEVNULL, process_group=0)
         theirs.close()
         ours.send(job)
         pidfd = os.pidfd_open(popen.pid) if hasattr(os, "pidfd_open") else -1
