@@ -139,8 +139,7 @@ def _run(config: Any, report_path: Path | None) -> int:
     from pipeline.supervisor import Supervisor
 
     plan = prepare(config)
-    if report_path is not None and not report_path.resolve().parent.is_dir():
-        raise ConfigError(f"report {report_path}: there is no folder {report_path.resolve().parent}; make it first")
+    _check_folder(report_path, "--report")
     display = Display(_BEGAN_S)
     display.say(f"{plan.pacing} ({plan.why_pacing}), sinks {', '.join(text for texts in plan.sinks for text in texts)}")
     supervisor = Supervisor(plan, display)
@@ -203,6 +202,7 @@ def bench_stream(json_path: Path | None, **options: Any) -> None:
     """How fast is the whole corridor, and against one process?"""
     from pipeline.bench.stream import bench_stream as measure
 
+    _check_folder(json_path, "--json")
     _tell(measure(**options), json_path)
 
 
@@ -215,7 +215,13 @@ def bench_transport(json_path: Path | None, seconds: float) -> None:
     """How many frames a second go from one process to another?"""
     from pipeline.bench.transport import bench_transport as measure
 
+    _check_folder(json_path, "--json")
     _tell(measure(seconds=seconds), json_path)
+
+
+def _check_folder(path: Path | None, option: str) -> None:
+    if path is not None and not path.resolve().parent.is_dir():
+        raise ConfigError(f"{option} {path}: there is no folder {path.resolve().parent}; make it first")
 
 
 def _tell(measured: tuple[dict[str, Any], str], json_path: Path | None) -> None:

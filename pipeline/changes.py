@@ -1,7 +1,9 @@
 """Settings that change while a stream runs, and the wishes of whoever watches it.
 
 A change is proposed to all workers, which prepare it beside the frames; when the last one has, capture
-stamps the new epoch. One refusal, and the old settings go on serving.
+stamps the new epoch. One proposal at a time: what is wished meanwhile is gathered into the next one, so
+epochs come in order, and a slider that is moved makes few of them. A refusal leaves the old settings
+serving; a death puts the proposal back until every worker is there again.
 """
 
 from collections.abc import Callable
@@ -13,7 +15,7 @@ __all__ = ["Changes"]
 
 
 class Changes:
-    """The present settings and those on their way."""
+    """The present settings, the proposal under way, and what is wished beyond it."""
 
     def __init__(
         self,
@@ -27,51 +29,68 @@ class Changes:
         self._engines = engines
         self._send = send
         self._note = note
-        self._pending: dict[int, tuple[Settings, set[str]]] = {}
+        self._workers: frozenset[str] = frozenset()
+        self._last_epoch = settings.epoch
+        self._wished: dict[str, Any] = {}
+        self._proposed: dict[str, Any] = {}
+        self._pending: Settings | None = None
+        self._waiting: set[str] = set()
 
-    def propose(self, workers: set[str], **changes: Any) -> None:
-        """Ask the workers to prepare the next epoch."""
-        settings = self._latest().changed(**changes)
-        self._pending[settings.epoch] = (settings, set(workers))
-        self._send({"type": "prepare", "settings": settings.to_json()})
+    def resume(self, workers: frozenset[str]) -> None:
+        """Every one of these workers is there: proposals may be made."""
+        self._workers = workers
+        self._propose()
+
+    def suspend(self) -> None:
+        """A worker died: its successor starts with what holds now; the proposal under way is made again later."""
+        self._workers = frozenset()
+        self._wished = {**self._proposed, **self._wished}
+        self._proposed, self._pending = {}, None
+
+    def wish(self, **changes: Any) -> None:
+        """Have these fields of `Settings` changed, as soon as that can be."""
+        self._wished.update(changes)
+        self._propose()
 
     def answered(self, worker: str, epoch: int, why: str) -> None:
         """A worker has prepared an epoch, or says why it cannot."""
-        if epoch not in self._pending:
+        if self._pending is None or self._pending.epoch != epoch:
             return
-        settings, waiting = self._pending[epoch]
-        waiting.discard(worker)
+        self._waiting.discard(worker)
         if why:
-            del self._pending[epoch]
             self._note(worker, "settings refused", why)
-        elif not waiting:
-            del self._pending[epoch]
-            self.settings = settings
+        elif self._waiting:
+            return
+        else:
+            self.settings = self._pending
             self._send({"type": "epoch", "epoch": epoch})
+        self._proposed, self._pending = {}, None
+        self._propose()
 
-    def forget(self, worker: str) -> None:
-        """A worker died: its successor starts with what holds now, nobody waits for it."""
-        for epoch in list(self._pending):
-            self.answered(worker, epoch, "")
-
-    def wish(self, message: dict[str, Any], workers: set[str]) -> None:
-        """Follow a wish from the window or the page; what makes no sense is noted and ignored."""
+    def follow(self, message: dict[str, Any]) -> None:
+        """Follow a command from the window or the page; what makes no sense is noted and ignored."""
         wanted, value = message.get("set"), message.get("value")
         try:
             if wanted == "effect":
-                effects = list(self._latest().effects)
+                effects = list({**self._proposed, **self._wished}.get("effects", self.settings.effects))
                 effects[message["stream"]] = str(value)
-                self.propose(workers, effects=tuple(effects))
+                self.wish(effects=tuple(effects))
             elif wanted == "strength":
-                self.propose(workers, strength=min(2.0, max(0.0, float(str(value)))))
+                self.wish(strength=min(2.0, max(0.0, float(str(value)))))
             elif wanted == "mask":
-                self.propose(workers, mask=bool(value))
+                self.wish(mask=bool(value))
             elif wanted == "engine" and value in self._engines:
-                self.propose(workers, engine=str(value))
+                self.wish(engine=str(value))
             else:
                 raise ValueError(f"{wanted} {value!r}; engines to choose from: {', '.join(self._engines)}")
         except (ValueError, IndexError, KeyError) as error:
             self._note("supervisor", "wish refused", str(error))
 
-    def _latest(self) -> Settings:
-        return self._pending[max(self._pending)][0] if self._pending else self.settings
+    def _propose(self) -> None:
+        if self._pending is not None or not self._wished or not self._workers:
+            return
+        self._proposed, self._wished = self._wished, {}
+        self._last_epoch += 1
+        self._pending = self.settings.changed(self._last_epoch, **self._proposed)
+        self._waiting = set(self._workers)
+        self._send({"type": "prepare", "settings": self._pending.to_json()})

@@ -43,6 +43,8 @@ class RestartOptions(Options):
     """How often a worker says that it lives."""
     missed_beats: int = Field(3, ge=2)
     """After so many it is taken for dead and killed."""
+    work_timeout_s: float = Field(20.0, gt=0)
+    """A stage that is known to be slow may take so long for one frame."""
     open_timeout_s: float = Field(60.0, gt=0)
     """Time for a worker to become ready: engines are compiled, sources opened."""
 

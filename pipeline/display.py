@@ -58,8 +58,9 @@ class Display:
     def _look_for_start(self, supervisor: Supervisor) -> None:
         if self.start_ms is not None or not supervisor.ledgers:
             return
-        first_ns = min((ledger.first_shown_ns for ledger in supervisor.ledgers.values()), default=0)
-        if first_ns:
+        shown = [ledger.first_shown_ns for ledger in supervisor.ledgers.values() if ledger.first_shown_ns]
+        if shown:
+            first_ns = min(shown)
             self.start_ms = round(first_ns * 1e-6 - self._began_s * 1e3, 1)
             self.say(f"first frame shown {self.start_ms / 1e3:.2f} s after the start")
 

@@ -90,6 +90,8 @@ class Door:
             self._is_running = True
             for stream, entry in self._entries.items():
                 entry.n_slots = message["n_slots"][str(stream)]
+                if entry.is_draining:
+                    continue  # told to end before it began: it only has the end to say
                 entry.reader = self._reader(stream, entry)
                 entry.reader.start()
         elif kind == "drain":
@@ -159,7 +161,7 @@ class Door:
         ending = []
         for stream, entry in self._entries.items():
             is_over = (entry.reader is not None and entry.reader.is_drained) or (
-                entry.is_draining and entry.reader is None
+                entry.is_draining and entry.reader is None and self._is_running
             )
             if is_over and not entry.end_said and len(entry.free) >= entry.n_slots:
                 entry.end_said = True

@@ -96,8 +96,11 @@ class Fanout:
                 self._tell(lane.name, lane.failure)
         return all(lane.failure for lane in self._lanes)
 
-    def close(self, timeout_s: float) -> bool:
-        """Let every sink finish its frames and its file; False when one did not within the time."""
+    def close(self, timeout_s: float, beat: Callable[[], None]) -> bool:
+        """Let every sink finish its frames and its file; False when one failed or did not within the time.
+
+        `beat` is called while waiting: an encoder may have seconds of work left.
+        """
         with self._lock:
             for lane in self._lanes:
                 lane.is_closing = True
@@ -108,8 +111,12 @@ class Fanout:
                 if not lane.failure:
                     self._guard(lane, lane.sink.close)
             else:
-                lane.thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(lane.thread is not None and lane.thread.is_alive() for lane in self._lanes)
+                while lane.thread.is_alive() and time.monotonic() < deadline:
+                    lane.thread.join(0.1)
+                    beat()
+                if lane.thread.is_alive():
+                    lane.failure = f"did not finish within {timeout_s:g} s"
+        return not any(lane.failure for lane in self._lanes)
 
     def _serve(self, lane: _Lane) -> None:
         while True:

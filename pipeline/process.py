@@ -35,13 +35,14 @@ class WorkerProcess:
     endpoints: dict[str, str] = field(default_factory=dict)
     is_ready: bool = False
     is_listening: bool = False
-    has_memory: bool = False
+    busy_until: float = 0.0
+    """Until then a silence is work: a stage is at a frame that takes long."""
     failure: dict[str, Any] | None = None
     """What the worker said before it died, if it could."""
 
     @classmethod
     def spawn(cls, plan: WorkerPlan, incarnation: int, job: dict[str, Any]) -> "WorkerProcess":
-        """Start the process; from the supervisor's main thread, since a worker dies with the thread that made it.
+        """Start the process.
 
         The child is a fresh interpreter: nothing of this process's threads or libraries is forked.
         The job goes through the lifeline, so that no address with a password stands in a command line.

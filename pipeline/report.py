@@ -7,7 +7,7 @@ from typing import Any
 from engines.machine import machine_facts
 from pipeline.errors import StreamError
 from pipeline.supervisor import Supervisor
-from pipeline.timing import Ledger
+from pipeline.timing import DropCause, Ledger
 
 __all__ = ["SCHEMA", "report_of", "table_of", "write_report"]
 
@@ -22,7 +22,8 @@ def report_of(supervisor: Supervisor, start_ms: float | None) -> dict[str, Any]:
         start_ms: from the process's start to the first shown frame.
     """
     run = supervisor.run_plan
-    streams = [_stream(ledger) for _, ledger in sorted(supervisor.ledgers.items())]
+    rest = DropCause.STOPPED if supervisor.was_cut and not supervisor.restarts else DropCause.LOST
+    streams = [_stream(ledger, rest) for _, ledger in sorted(supervisor.ledgers.items())]
     first: dict[str, Any] = streams[0] if streams else {}
     formats = [format.to_json() for _, format in sorted(supervisor.formats.items())]
     report = {
@@ -84,7 +85,7 @@ def table_of(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _stream(ledger: Ledger) -> dict[str, Any]:
+def _stream(ledger: Ledger, rest: DropCause) -> dict[str, Any]:
     percentiles = ("p50", "p95", "p99")
     stages = {}
     for stage in ledger.stages:
@@ -92,7 +93,7 @@ def _stream(ledger: Ledger) -> dict[str, Any]:
         stages[stage] = {"wait_ms": {p: wait[p] for p in percentiles}, "work_ms": {p: work[p] for p in percentiles}}
     return {
         "fps": round(ledger.fps(), 3),
-        "frames": {"captured": ledger.captured, "shown": ledger.shown, "dropped": ledger.final_dropped()},
+        "frames": {"captured": ledger.captured, "shown": ledger.shown, "dropped": ledger.final_dropped(rest)},
         "latency_ms": ledger.latency.summary_ms(),
         "stages": stages,
     }

@@ -80,7 +80,7 @@ def prepare(config: RunConfig) -> Run:
         raise ConfigError("no source; name one, such as: run_stream.py run demo (list shows them all)")
     wanted = Wanted.from_text(config.size) if config.size else Wanted()
     kinds = [source_from_uri(stream.source, wanted=wanted) for stream in config.streams]
-    sinks = tuple(_sinks(stream.sinks, number, len(config.streams)) for number, stream in enumerate(config.streams))
+    sinks = tuple(_sinks(stream.sinks, number) for number, stream in enumerate(config.streams))
     effects = tuple(stream.effect or config.effect for stream in config.streams)
     for text in effects:
         effect_from_text(text)
@@ -100,12 +100,10 @@ def prepare(config: RunConfig) -> Run:
     )
 
 
-def _sinks(texts: tuple[str, ...], number: int, n_streams: int) -> tuple[str, ...]:
+def _sinks(texts: tuple[str, ...], number: int) -> tuple[str, ...]:
     chosen = texts or (default_sink(),)
     for text in chosen:
         sink_from_text(text)
-    if n_streams == 1:
-        return chosen
     return tuple(text.replace("{stream}", str(number)) for text in chosen)
 
 

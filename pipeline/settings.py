@@ -24,9 +24,9 @@ class Settings:
     mask: bool = True
     """False shows the frame untouched."""
 
-    def changed(self, **changes: Any) -> Self:
-        """The next epoch's settings."""
-        return replace(self, epoch=self.epoch + 1, **changes)
+    def changed(self, epoch: int, **changes: Any) -> Self:
+        """A later epoch's settings."""
+        return replace(self, epoch=epoch, **changes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the control link."""

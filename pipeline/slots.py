@@ -5,7 +5,7 @@ by its owner alone. The pool is made by the supervisor before the first frame an
 plane has room for the largest engine that may be swapped in, and is viewed with the present one's shape.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +15,7 @@ from pipeline.errors import StaleTicket
 from pipeline.frame import PlaneSpec, Ticket, TicketFlag
 from pipeline.memory import Region
 
-__all__ = ["NOBODY", "SlotPool", "capacities"]
+__all__ = ["MAX_DIARY_LINES", "NOBODY", "SlotPool", "capacities"]
 
 NOBODY = 0
 """Owner word of a slot that was never handed out."""
@@ -23,7 +23,8 @@ NOBODY = 0
 _PAGE = 4096
 _WORDS = 40
 _OWNER, _GENERATION, _SEQUENCE, _CAPTURED_NS, _DIARY = 0, 1, 2, 3, 8
-_MAX_STAGES = (_WORDS - _DIARY) // 2
+MAX_DIARY_LINES = (_WORDS - _DIARY) // 2
+"""Stages, and what follows a stage, that can be stamped in a slot."""
 
 
 def capacities(layouts: Iterable[Mapping[str, PlaneSpec]]) -> dict[str, int]:
@@ -167,9 +168,3 @@ def _round_up(n_bytes: int) -> int:
 
 def _next(generation: int) -> int:
     return (generation + 1) & 0xFFFFFFFF
-
-
-def check_stage_count(stages: Sequence[str]) -> None:
-    """Refuse more stages than a diary has lines for."""
-    if len(stages) > _MAX_STAGES:
-        raise ValueError(f"{len(stages)} stages; a diary has room for {_MAX_STAGES}")

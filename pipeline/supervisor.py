@@ -1,8 +1,7 @@
-"""Starts the workers, watches them, replaces the dead, ends the run.
+"""Starts the workers, watches them, replaces the dead, ends the run: one loop, one thread.
 
 `STARTING -> RUNNING -> DRAINING -> STOPPED`. All workers are started at once: engines are compiled
-while capture still opens its source, and the memory follows when the format is known. One loop, one
-thread; workers die with it.
+while capture still opens its source, and the memory follows when the format is known.
 """
 
 import signal
@@ -33,6 +32,8 @@ _DRAIN_S = 1.0
 """After an interrupt, for frames in the corridor to be shown; then they are dropped."""
 _STOP_S = 0.6
 """For workers to close their files and end; then they are killed."""
+_PAUSED_S = 1.0
+"""A turn of the loop that took longer was no turn: the machine or the whole run stood still."""
 _LAST_WORDS_S = 0.3
 """For a failed worker's reason to arrive after its end."""
 _CLOSE_S = 20.0
@@ -72,6 +73,8 @@ class Supervisor:
         self._version = 0
         self._done: set[int] = set()
         self._failure: str | None = None
+        self._sink_failure: str | None = None
+        self._last_turn = time.monotonic()
         self._drain_until = float("inf")
         self._signals = 0
         self._has_started = False
@@ -91,21 +94,27 @@ class Supervisor:
         places = (self._folder, self._status.endpoint, self._control.endpoint)
         self.crew = Crew(self.run_plan, self._waiter, *places)
         self.changes = Changes(self.run_plan.settings, self.run_plan.engines, self._control.send, self.event)
-        try:
-            with self._signals_caught():
+        with self._signals_caught():
+            try:
                 for plan in self.run_plan.topology.workers:
                     self.crew.spawn(plan.name, 1, self.changes.settings)
                 while self.state is not State.STOPPED:
                     self._turn()
-        finally:
-            self._end_workers()
-            self._status.close()
-            self._control.close()
-            self._ctx.term()
-            self._bell.close()
-            remove_socket_folder(self._folder)
-        if self._failure is not None:
-            raise StreamError(self._failure)
+            finally:
+                try:
+                    self._end_workers()
+                finally:
+                    remove_socket_folder(self._folder)
+                    self._ctx.destroy(linger=0)
+                    self._bell.close()
+        failure = self._failure or self._sink_failure or self._nothing_shown()
+        if failure is not None and not (self.was_interrupted and self._failure is None):
+            raise StreamError(failure)
+
+    @property
+    def was_cut(self) -> bool:
+        """True when the run ended with frames still in the corridor."""
+        return self.was_interrupted or self._failure is not None
 
     def close(self) -> None:
         """Give the memory back; ledgers cannot be read afterwards."""
@@ -124,21 +133,26 @@ class Supervisor:
 
     def change(self, **changes: Any) -> None:
         """Change settings at a frame boundary: workers prepare first, then capture stamps the new epoch."""
-        self.changes.propose(self.crew.ready, **changes)
+        self.changes.wish(**changes)
 
     # -- the loop
 
     def _turn(self) -> None:
         self._waiter.wait(0.1)
         self._bell.hush()
+        gap_s = time.monotonic() - self._last_turn
+        self._last_turn += gap_s
+        if gap_s > _PAUSED_S:  # this process was stopped, so the workers' silence says nothing
+            for worker in self.crew:
+                worker.last_beat += gap_s
         if self._signals:
             self._interrupted()
         for heard in self._control.listeners():
             name, _, incarnation = heard.rpartition("#")
-            worker = self.crew.find({"worker": name, "incarnation": int(incarnation)})
-            if worker is not None:
-                worker.is_listening = True
-                self._is_up(worker)
+            listener = self.crew.find({"worker": name, "incarnation": int(incarnation)})
+            if listener is not None:
+                listener.is_listening = True
+                self._is_up(listener)
         for message in self._status.take():
             self._hear(message)
         self._check_alive()
@@ -158,6 +172,7 @@ class Supervisor:
         if worker is None:
             return
         worker.last_beat = time.monotonic()
+        worker.busy_until = 0.0
         if kind == "format":
             self._take_format(message["stream"], StreamFormat.from_json(message["format"]))
         elif kind == "ready":
@@ -167,12 +182,25 @@ class Supervisor:
             self._recovery.routed(worker.name, message["version"])
         elif kind == "held" and self._recovery is not None:
             self._recovery.held(worker.name, message["census"], message["held"])
-        elif kind == "prepared":
+        elif kind == "working":
+            worker.busy_until = time.monotonic() + self.run_plan.config.restart.work_timeout_s
+        elif kind == "done":
+            self._done.add(message["stream"])
+        elif kind == "failed":
+            worker.failure = message
+        else:
+            self._hear_news(worker, kind, message)
+
+    def _hear_news(self, worker: WorkerProcess, kind: str, message: dict[str, Any]) -> None:
+        """What concerns those who watch, not the workers."""
+        if kind == "prepared":
             self.changes.answered(worker.name, message["epoch"], message["why"])
         elif kind == "engine":
             self.engine_told = {key: message[key] for key in ("engine", "backend", "choice")}
         elif kind == "event":
             self.event(worker.name, message["what"], message["why"])
+            if "sink" in message:
+                self._sink_failure = self._sink_failure or f"{message['sink']}: {message['why']}"
         elif kind == "failure":
             self._failure = message["why"]
             self.event(worker.name, "failed", message["why"])
@@ -180,10 +208,6 @@ class Supervisor:
             self.announcements.append(message["line"])
         elif kind == "command":
             self._wish(message)
-        elif kind == "done":
-            self._done.add(message["stream"])
-        elif kind == "failed":
-            worker.failure = message
 
     def _is_up(self, worker: WorkerProcess) -> None:
         worker.is_ready = worker.is_listening and bool(worker.endpoints)
@@ -196,7 +220,7 @@ class Supervisor:
         elif message.get("do"):
             self._control.send({"type": "order", "what": message["do"]})
         else:
-            self.changes.wish(message, self.crew.ready)
+            self.changes.follow(message)
 
     # -- the start
 
@@ -246,7 +270,8 @@ class Supervisor:
         for worker in self.crew:
             if worker.is_alive:
                 limit_s = silent_s if worker.is_ready else restart.open_timeout_s
-                if time.monotonic() - worker.last_beat > limit_s:
+                now = time.monotonic()
+                if now - worker.last_beat > limit_s and now > worker.busy_until:
                     self.event(worker.name, "silent", f"no beat for {limit_s:g} s; killed")
                     worker.kill()
                 else:
@@ -282,9 +307,9 @@ class Supervisor:
             raise WorkerFailed(f"{worker.name}: {why} ({reason}){trace}")
         self.event(worker.name, "restarted", f"{why} ({count} of {restart.max_restarts} in {restart.window_s:g} s)")
         self.restarts += 1
+        self.changes.suspend()
         self.crew.spawn(worker.name, worker.incarnation + 1, self.changes.settings)
         self._recovery = None
-        self.changes.forget(worker.name)
         self._publish_routes()
 
     def _publish_routes(self) -> None:
@@ -309,6 +334,7 @@ class Supervisor:
                 self.reclaimed += len(slots)
                 self.event("supervisor", "slots reclaimed", f"{len(slots)} of {self._n_slots()}")
             self._has_started = True
+            self.changes.resume(self.crew.names)
             n_slots = {str(stream): pool.n_slots for stream, pool in self.pools.items()}
             self._control.send({"type": "go", "n_slots": n_slots})
             if self.state is State.STARTING:
@@ -320,6 +346,11 @@ class Supervisor:
         return sum(pool.n_slots for pool in self.pools.values())
 
     # -- the end
+
+    def _nothing_shown(self) -> str | None:
+        if self.restarts and not any(ledger.shown for ledger in self.ledgers.values()):
+            return f"no frame was shown: {self.restarts} workers died; the events in --report say why"
+        return None
 
     def _fail(self, why: str) -> None:
         self._failure = self._failure or why
@@ -362,7 +393,8 @@ class Supervisor:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # Once told to end, this process ends: further signals have nothing to add.
+                signal.signal(number, signal.SIG_IGN if self.was_interrupted else handler)
 
     def event(self, stage: str, what: str, why: str) -> None:
         """Note what happened, for the display and the report."""

@@ -40,8 +40,8 @@ _CAUSES = tuple(DropCause)
 _N_WORKERS = 32
 _GROWTH = math.log(1.005)
 _N_BINS = 4160  # 1 us to 1000 s
-_COUNTERS = 8
-_CAPTURED, _SHOWN, _FIRST_NS, _LAST_NS, _LAST_SEQUENCE, _OPENED_NS, _REOPENED, _SPARE = range(_COUNTERS)
+_COUNTERS = 6
+_CAPTURED, _SHOWN, _FIRST_NS, _LAST_NS, _LAST_SEQUENCE, _OPENED_NS = range(_COUNTERS)
 _HISTOGRAM_WORDS = _N_BINS + 3  # count, sum_ns, max_ns, bins
 
 
@@ -150,9 +150,10 @@ class Ledger:
             enter, leave = diary[2 * index], diary[2 * index + 1]
             if enter == 0 or leave == 0:
                 continue
-            self.wait[stage].record(enter - before)
-            self.work[stage].record(leave - enter)
-            before = leave
+            # An inline sink accepts before the next line begins: no time is less than none.
+            self.wait[stage].record(max(0, enter - before))
+            self.work[stage].record(max(0, leave - enter))
+            before = max(leave, enter)
 
     # anyone reads
 
@@ -189,11 +190,16 @@ class Ledger:
         totals = self._dropped.sum(axis=0)
         return {str(cause): int(n) for cause, n in zip(_CAUSES, totals, strict=True) if n}
 
-    def final_dropped(self) -> dict[str, int]:
-        """`dropped` at the end of a run: captured = shown + the sum of these."""
+    def final_dropped(self, rest: DropCause = DropCause.LOST) -> dict[str, int]:
+        """`dropped` at the end of a run: captured = shown + the sum of these.
+
+        Args:
+            rest: what became of the frames that no worker counted: `stopped` when the run was cut short with
+                frames in the corridor, else `lost`.
+        """
         told = self.dropped()
-        lost = self.captured - self.shown - sum(told.values())
-        return {**told, str(DropCause.LOST): lost} if lost else told
+        uncounted = self.captured - self.shown - sum(told.values())
+        return {**told, str(rest): told.get(str(rest), 0) + uncounted} if uncounted else told
 
     def fps(self) -> float:
         """Frames shown a second: n time stamps span n - 1 frames."""

@@ -11,15 +11,13 @@ from configs import ConfigError, near_matches
 from pipeline.config import RunConfig
 from pipeline.errors import WiringError
 from pipeline.layout import PLANES
+from pipeline.slots import MAX_DIARY_LINES
 from pipeline.stages import STAGES, stage_class
 
 __all__ = ["Topology", "WorkerPlan", "engine_threads", "plan", "usable_cpus"]
 
 PER_STREAM = frozenset({"capture", "render"})
 """Stages that every stream has for itself: they own a source or sinks."""
-
-ENGINE_PLANES = frozenset({"alpha", "labels", "logits"})
-"""Which of these segment writes depends on the engine and on the next stage; one is enough to be wired."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,8 @@ def plan(config: RunConfig, n_streams: int) -> Topology:
     if len(workers) > 32:
         raise ConfigError(f"{len(workers)} worker processes; at most 32 (fewer streams, or group stages)")
     diary = tuple(line for stage in order for line in _diary_lines(stage))
+    if len(diary) > MAX_DIARY_LINES:
+        raise ConfigError(f"workers: {len(order)} stages; a slot's diary has room for {MAX_DIARY_LINES}")
     return Topology(tuple(workers), tuple(order), diary)
 
 
@@ -108,6 +108,8 @@ def _order(config: RunConfig) -> list[str]:
         order = [stage for group in config.workers for stage in group]
         if config.crf.method != "off" and "refine" not in order:
             raise ConfigError("workers: crf is on but no worker runs refine; add it between segment and render")
+        if config.crf.method == "off" and "refine" in order:
+            raise ConfigError("workers: refine is named but crf is off; set crf: reference, or take refine out")
         return order
     refine = ["refine"] if config.crf.method != "off" else []
     return ["capture", "preprocess", "segment", *refine, "render"]

@@ -58,11 +58,13 @@ class Worker:
             options=job["options"],
             tell=self.say,
             wake=self._bell.ring,
+            beat=self._beat,
             part=job["incarnation"] - 1,
         )
         self._names = [name for name in job["stages"] if name != "capture"]
         self.stages: list[Stage] = []
         self._lines: list[tuple[int, int | None]] = []
+        self._took_s: dict[int, float] = {}
         self._last = "render" in job["stages"]
         self.traffic: Traffic | None = None
         self.door: Any = None
@@ -156,6 +158,9 @@ class Worker:
     def _enter(self, index: int, frames: list[Frame]) -> None:
         entered, tail = self._lines[index]
         stage = self.stages[index]
+        begin = time.monotonic()
+        if self._took_s.get(index, 1.0) > self.config.restart.beat_s / 4:
+            self.say({"type": "working"})  # no beat can come before it is done
         if not self.config.diary:
             stage.submit(frames)
         else:
@@ -168,6 +173,7 @@ class Worker:
                     pool = self._pools[frame.ticket.stream]
                     pool.leave(frame.ticket.slot, entered, now_ns)
                     pool.enter(frame.ticket.slot, tail, now_ns)
+        self._took_s[index] = time.monotonic() - begin
         self._collect(index)
 
     def _collect(self, index: int) -> None:

@@ -94,9 +94,12 @@ def _pipeline(
         watch = PssWatch(process.pid)
         watcher = threading.Thread(target=watch.run, daemon=True)
         watcher.start()
-        _, told = process.communicate(timeout=_TIMEOUT_S)
-        watch.stop()
-        watcher.join()
+        try:
+            _, told = process.communicate(timeout=_TIMEOUT_S + seconds)
+        finally:
+            process.kill()
+            watch.stop()
+            watcher.join()
         if process.returncode or not report.exists():
             raise StreamError(f"bench: the pipeline ended with {process.returncode}: {told.decode()[-500:]}")
         return {**json.loads(report.read_text(encoding="utf-8")), "pss_mib": watch.summary()}

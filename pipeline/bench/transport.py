@@ -90,6 +90,7 @@ def _consumer(way: str, frame: Frame) -> Iterator[tuple[Callable[[Frame], None],
     producer: Any = _PRODUCERS[way](ctx, folder, frame, spawn)
     process = spawn.Process(target=_consume, args=(way, str(folder), frame.shape, producer.shared, theirs), daemon=True)
     process.start()
+    theirs.close()
     try:
         producer.connect(ours.recv())
 
@@ -101,6 +102,7 @@ def _consumer(way: str, frame: Frame) -> Iterator[tuple[Callable[[Frame], None],
         yield producer.send, result
     finally:
         process.join(10)
+        process.kill()
         producer.close()
         ctx.destroy(linger=0)
         remove_socket_folder(folder)

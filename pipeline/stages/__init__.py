@@ -33,6 +33,8 @@ class StageContext:
     """Sends an event or a command to the supervisor; from the worker's main thread only."""
     wake: Callable[[], None]
     """Wakes the worker's loop, from any thread."""
+    beat: Callable[[], None]
+    """Says that the worker lives; to be called while the main thread waits for something slow."""
     ledgers: dict[int, Ledger] = field(default_factory=dict)
     part: int = 0
     """How often this worker was restarted."""
@@ -64,6 +66,10 @@ class Stage(Protocol):
 
     def use(self, prepared: Any) -> None:
         """Treat the following frames by what `prepare` made."""
+        ...
+
+    def keep(self, prepared: Sequence[Any]) -> None:
+        """Only these may still be used: give back what was prepared besides."""
         ...
 
     def submit(self, frames: Sequence[Frame]) -> None:
@@ -112,6 +118,10 @@ class PlainStage:
 
     def use(self, prepared: Any) -> None:
         """Nothing to change."""
+
+    def keep(self, prepared: Sequence[Any]) -> None:
+        """Nothing to give back."""
+        del prepared
 
     def submit(self, frames: Sequence[Frame]) -> None:
         """Process at once."""

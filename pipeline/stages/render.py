@@ -99,6 +99,10 @@ class Render:
         """Paint by these from the next frame on."""
         self._looks = prepared
 
+    def keep(self, prepared: Sequence[Any]) -> None:
+        """Painters hold nothing but memory."""
+        del prepared
+
     def submit(self, frames: Sequence[Frame]) -> None:
         """Paint, and give to the sinks."""
         for frame in frames:
@@ -132,7 +136,9 @@ class Render:
         if stream in self._ended:
             return True
         self._ended.add(stream)
-        return self._fanouts[stream].close(_CLOSE_TIMEOUT_S)
+        whole = self._fanouts[stream].close(_CLOSE_TIMEOUT_S, self.context.beat)
+        self._fanouts[stream].failures()
+        return whole
 
     def order(self, what: str) -> None:
         """`snapshot`: sinks that can, keep the next picture."""

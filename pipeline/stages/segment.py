@@ -1,5 +1,6 @@
 """Runs the engine from plane to plane. The only stage that needs a backend's library."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from engines.names import resolve
@@ -14,8 +15,8 @@ __all__ = ["Segment"]
 class Segment(PlainStage):
     """`tensor_bgr` to `alpha` or `labels`, or to `logits` when refine follows.
 
-    A new engine is opened in `prepare` while the old one serves; the old one is closed only when
-    no frame of its epoch can come any more, that is when a third is prepared.
+    A new engine is opened in `prepare` while the old one serves; the old one is closed when no frame
+    of its epoch can come any more.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({"tensor_bgr"})
@@ -47,15 +48,18 @@ class Segment(PlainStage):
     def use(self, prepared: Any) -> None:
         """Serve with this engine from the next frame on."""
         engine: Engine = prepared
-        before, self._engine = self._engine, engine
+        self._engine = engine
         output = engine.spec.output
         self._outputs = outputs_wanted(output.classes, output.subject, self.context.options)
-        for name, opened in list(self._opened.items()):
-            if opened is not engine and opened is not before:
-                del self._opened[name]
-                opened.__exit__(None, None, None)
         told = {"engine": engine.spec.label, "backend": engine.backend, "choice": engine.choice}
         self.context.tell({"type": "engine", **told})
+
+    def keep(self, prepared: Sequence[Any]) -> None:
+        """Close the engines that no settings use any more."""
+        for name, opened in list(self._opened.items()):
+            if not any(opened is engine for engine in prepared):
+                del self._opened[name]
+                opened.__exit__(None, None, None)
 
     def process(self, frame: Frame) -> None:
         """One inference, straight into the slot."""

@@ -24,12 +24,14 @@ def noted():
 def changes(sent, noted):
     """Changes of one stream with two engines."""
     settings = Settings(0, "person", ("blur",))
-    return Changes(settings, ("person", "other"), sent.append, lambda *event: noted.append(event))
+    changes = Changes(settings, ("person", "other"), sent.append, lambda *event: noted.append(event))
+    changes.resume(frozenset(WORKERS))
+    return changes
 
 
 def test_an_epoch_begins_when_the_last_worker_is_prepared(changes, sent) -> None:
     """Until then the old settings hold."""
-    changes.propose(WORKERS, strength=0.5)
+    changes.wish(strength=0.5)
     changes.answered("a", 1, "")
     assert changes.settings.epoch == 0
 
@@ -41,7 +43,7 @@ def test_an_epoch_begins_when_the_last_worker_is_prepared(changes, sent) -> None
 
 def test_one_refusal_keeps_the_old_settings(changes, sent, noted) -> None:
     """The reason is noted, and nothing is stamped."""
-    changes.propose(WORKERS, effects=("nonsense",))
+    changes.wish(effects=("nonsense",))
     changes.answered("a", 1, "no effect 'nonsense'")
     changes.answered("b", 1, "")
 
@@ -50,25 +52,45 @@ def test_one_refusal_keeps_the_old_settings(changes, sent, noted) -> None:
     assert noted == [("a", "settings refused", "no effect 'nonsense'")]
 
 
-def test_changes_in_a_row_add_up(changes) -> None:
-    """The second is made from the first, though that is still on its way."""
-    changes.propose(WORKERS, strength=0.5)
-    changes.propose(WORKERS, mask=False)
+def test_what_is_wished_meanwhile_goes_into_the_next_epoch(changes, sent) -> None:
+    """One proposal at a time: a slider that is moved makes few epochs, and they come in order."""
+    changes.wish(strength=0.5)
+    changes.wish(strength=0.7)
+    changes.wish(mask=False)
     for epoch in (1, 2):
         for worker in WORKERS:
             changes.answered(worker, epoch, "")
 
+    assert changes.settings == Settings(2, "person", ("blur",), 0.7, False)
+    assert [m["settings"]["epoch"] if "settings" in m else m["epoch"] for m in sent] == [1, 1, 2, 2]
+
+
+def test_a_death_puts_the_proposal_back(changes, sent) -> None:
+    """Whoever comes after the dead starts with what holds; the wish is proposed anew when all are there."""
+    changes.wish(strength=0.5)
+    changes.answered("a", 1, "")
+
+    changes.suspend()
+    changes.answered("b", 1, "")
+    changes.wish(mask=False)
+    assert changes.settings.epoch == 0
+    assert len(sent) == 1
+    changes.resume(frozenset(WORKERS))
+    for worker in WORKERS:
+        changes.answered(worker, 2, "")
+
     assert changes.settings == Settings(2, "person", ("blur",), 0.5, False)
 
 
-def test_nobody_waits_for_the_dead(changes) -> None:
-    """A worker that died while preparing is not waited for."""
-    changes.propose(WORKERS, strength=0.5)
-    changes.answered("a", 1, "")
+def test_a_refusal_does_not_hold_up_what_comes_next(changes) -> None:
+    """A wish made while a bad one was prepared is proposed without it."""
+    changes.wish(effects=("nonsense",))
+    changes.wish(strength=0.5)
+    changes.answered("a", 1, "no effect 'nonsense'")
+    for worker in WORKERS:
+        changes.answered(worker, 2, "")
 
-    changes.forget("b")
-
-    assert changes.settings.epoch == 1
+    assert changes.settings == Settings(2, "person", ("blur",), 0.5)
 
 
 @pytest.mark.parametrize(
@@ -82,11 +104,11 @@ def test_nobody_waits_for_the_dead(changes) -> None:
 )
 def test_wishes_are_followed(changes, wish, made) -> None:
     """Each control of window and page."""
-    changes.wish(wish, WORKERS)
+    changes.follow(wish)
     for worker in WORKERS:
         changes.answered(worker, 1, "")
 
-    assert changes.settings == Settings(0, "person", ("blur",)).changed(**made)
+    assert changes.settings == Settings(0, "person", ("blur",)).changed(1, **made)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +123,7 @@ def test_wishes_are_followed(changes, wish, made) -> None:
 )
 def test_wishes_that_make_no_sense_are_noted_and_ignored(changes, sent, noted, wish) -> None:
     """Nothing a page sends can stop the supervisor."""
-    changes.wish(wish, WORKERS)
+    changes.follow(wish)
 
     assert not sent
     assert noted[0][1] == "wish refused"

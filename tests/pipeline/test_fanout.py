@@ -67,7 +67,7 @@ def test_lossless_gives_every_frame_in_order(told) -> None:
     _until(lambda: all(flight.holders == 0 for flight in flights))
 
     assert keeper.seen == [0, 1, 2, 3, 4]
-    assert fanout.close(5)
+    assert fanout.close(5, lambda: None)
     assert keeper.n_closed == 1
 
 
@@ -87,7 +87,7 @@ def test_live_keeps_the_newest_for_a_sink_that_lags(told) -> None:
     assert slow.seen == [0, 2]
     assert quick.seen == [0, 1, 2]
     assert skipped.accepted_ns
-    fanout.close(5)
+    fanout.close(5, lambda: None)
 
 
 def test_a_failed_sink_is_named_and_the_others_go_on(told) -> None:
@@ -102,7 +102,7 @@ def test_a_failed_sink_is_named_and_the_others_go_on(told) -> None:
     assert not fanout.failures()
     assert told == [("bad", "full")]
     assert (bad.seen, good.seen) == ([0], [0, 1, 2, 3])
-    fanout.close(5)
+    assert not fanout.close(5, lambda: None)
     assert (bad.n_closed, good.n_closed) == (1, 1)
 
 
@@ -113,4 +113,33 @@ def test_without_a_sink_left_a_frame_was_not_shown(told) -> None:
     assert fanout.give(_shown(0)).accepted_ns == 0
     assert fanout.failures()
     assert fanout.reasons == ["full"]
-    fanout.close(5)
+    fanout.close(5, lambda: None)
+
+
+def test_a_sink_that_cannot_finish_is_told(told) -> None:
+    """A file whose end cannot be written has failed, though every frame was accepted."""
+    keeper = Keeper()
+    keeper.close = lambda: (_ for _ in ()).throw(SinkError("no space left"))  # type: ignore[method-assign]
+    fanout = _fanout({"a": keeper}, told, live=False)
+    fanout.give(_shown(0))
+
+    assert not fanout.close(5, lambda: None)
+    fanout.failures()
+    assert told == [("a", "no space left")]
+
+
+def test_the_worker_beats_while_a_sink_finishes(told) -> None:
+    """An encoder with seconds of work left must not look like a worker that hangs."""
+    keeper = Keeper()
+    keeper.gate.clear()
+    fanout = _fanout({"a": keeper}, told, live=False)
+    fanout.give(_shown(0))
+    beats = []
+
+    def beat() -> None:
+        beats.append(1)
+        if len(beats) == 3:
+            keeper.gate.set()
+
+    assert fanout.close(5, beat)
+    assert len(beats) >= 3

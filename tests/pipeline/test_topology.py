@@ -69,3 +69,9 @@ def test_threads_as_asked() -> None:
     assert engine_threads(_config("threads=3"), live=True) == 3
     assert engine_threads(_config(), live=True) >= 1
     assert engine_threads(_config(), live=False) >= 1
+
+
+def test_refine_without_crf_is_refused() -> None:
+    """It would read logits that nobody wrote."""
+    with pytest.raises(ConfigError, match="refine is named but crf is off"):
+        plan(_config("workers=[[capture], [preprocess], [segment], [refine], [render]]"), 1)

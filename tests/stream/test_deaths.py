@@ -88,3 +88,13 @@ def test_a_source_that_cannot_be_opened_ends_the_run(tmp_path) -> None:
 
     assert "none.mp4" in str(played.error)
     assert played.report["restarts"] == 0
+
+
+def test_a_stage_that_is_slow_at_every_frame_is_not_taken_for_dead() -> None:
+    """Frames that take longer than three beats are work, not silence."""
+    played = play(
+        "synthetic:320x180@30?frames=3", engine="fake@320x180?work_ms=1000", restart={"beat_s": 0.2}, pacing="lossless"
+    )
+
+    assert played.report["restarts"] == 0
+    assert played.frames["shown"] == 3

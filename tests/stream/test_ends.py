@@ -61,6 +61,21 @@ def test_an_interrupt_while_starting_leaves_nothing(tmp_path, delay_s) -> None:
     assert time.monotonic() - began < 2.0
 
 
+@pytest.mark.parametrize("gap_s", [0.0, 0.05, 0.15])
+def test_a_second_interrupt_ends_at_once(tmp_path, gap_s) -> None:
+    """Ctrl-C twice: nothing is waited for, and nothing is left behind."""
+    process = start("run", "synthetic:320x180@30", *FAKE, "--sink", "null", "--pacing", "live", cwd=tmp_path)
+    time.sleep(2.5)
+
+    process.send_signal(signal.SIGINT)
+    time.sleep(gap_s)
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=10)
+
+    assert process.returncode == 130, told.decode()
+    assert not list(Path(os.environ["TMPDIR"]).glob("segstream-*"))
+
+
 def test_an_interrupt_while_draining_is_quick(tmp_path) -> None:
     """A corridor that takes ten seconds a frame is not waited for."""
     engine = "fake@320x180?work_ms=10000"

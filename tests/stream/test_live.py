@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from engines.runtime.fake_engine import SHAPE_BGR
 from pipeline.sources import source_from_uri
@@ -12,18 +13,19 @@ from tests.stream.playing import CHAIN, FAULTS, pictures, play
 URI = "synthetic:320x180@60?speed=2000"
 
 
-def test_a_slow_stage_drops_and_never_tears(tmp_path) -> None:
-    """Half of the frames come too late; each that is shown is whole, in order, and has its own mask."""
+@pytest.mark.parametrize("fault", ["Slow", "DieWorking", "DieBetween"])
+def test_drops_and_restarts_never_tear(tmp_path, fault) -> None:
+    """Frames come too late, or a worker is killed: each that is shown is whole and has its own mask."""
     format = source_from_uri(URI).open().format
-    stages = (*CHAIN[:3], f"{FAULTS}:Slow", "render")
+    stages = (*CHAIN[:3], f"{FAULTS}:{fault}", "render")
 
     played = play(URI, f"frames:{tmp_path}", stages=stages, pacing="live", max_frames=240, effect="cutout:black")
 
     shown = pictures(tmp_path)
     frames = played.frames
     assert frames["captured"] == frames["shown"] + sum(frames["dropped"].values()) == 240
-    assert "lost" not in frames["dropped"]
-    assert 0 < frames["shown"] < 200
+    assert frames["dropped"].get("lost", 0) <= (0 if fault == "Slow" else played.report["slots"]["0"])
+    assert 0 < frames["shown"] < (200 if fault == "Slow" else 240)
     assert len(shown) == frames["shown"]
     for sequence, picture in shown.items():
         wanted = np.zeros_like(picture)
@@ -93,3 +95,38 @@ def test_refused_settings_leave_the_old_ones_serving(tmp_path) -> None:
     assert "settings refused" in played.events
     assert played.report["restarts"] == 0
     assert played.frames["shown"] > 60
+
+
+def test_a_change_survives_a_death_in_the_middle_of_it(tmp_path) -> None:
+    """The engine is changed and its worker killed at once: the picture goes on, with the new engine in the end."""
+    asked = []
+
+    def watch(supervisor) -> None:
+        if supervisor.ledgers and supervisor.ledgers[0].shown > 20 and not asked:
+            asked.append(1)
+            supervisor.change(engine="fake@640x360")
+            supervisor.crew["segment"].popen.kill()
+
+    played = play(URI, "null", pacing="live", max_frames=300, watch=watch, engines=["fake@640x360"])
+
+    assert played.report["restarts"] == 1
+    assert played.report["engine"].startswith("fake 640x360")
+    assert played.frames["shown"] > 100
+
+
+def test_settings_changed_all_the_time_do_no_harm() -> None:
+    """Engine to and fro and a moving slider at every look: no death, no refusal, frames go on."""
+    n = []
+
+    def watch(supervisor) -> None:
+        if supervisor.ledgers and supervisor.ledgers[0].shown > 10:
+            n.append(1)
+            supervisor.change(engine="fake@640x360" if len(n) % 2 else "fake@320x180")
+            supervisor.change(strength=len(n) % 20 / 10)
+
+    played = play(URI, "null", pacing="live", max_frames=300, watch=watch, engines=["fake@640x360"])
+
+    assert played.report["restarts"] == 0
+    assert "settings refused" not in played.events
+    assert played.frames["shown"] > 150
+    assert "lost" not in played.frames["dropped"]
