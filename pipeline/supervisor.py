@@ -4,13 +4,10 @@
 while capture still opens its source, and the memory follows when the format is known.
 """
 
-import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import Enum
-from types import FrameType
 from typing import Any
 
 from engines.names import resolve
@@ -18,6 +15,7 @@ from pipeline.changes import Changes
 from pipeline.crew import Crew
 from pipeline.errors import StreamError, WorkerFailed
 from pipeline.frame import StreamFormat
+from pipeline.interrupts import Interrupts
 from pipeline.layout import planes_of
 from pipeline.link import Bell, ControlOut, StatusIn, Waiter, context, make_socket_folder, remove_socket_folder
 from pipeline.process import WorkerProcess
@@ -76,7 +74,6 @@ class Supervisor:
         self._sink_failure: str | None = None
         self._last_turn = time.monotonic()
         self._drain_until = float("inf")
-        self._signals = 0
         self._has_started = False
 
     def run(self) -> None:
@@ -88,13 +85,14 @@ class Supervisor:
         self._folder = make_socket_folder()
         self._ctx = context()
         self._bell = Bell()
+        self._interrupts = Interrupts(self._bell)
         self._control = ControlOut(self._ctx, self._folder)
         self._status = StatusIn(self._ctx, self._folder)
         self._waiter = Waiter([self._status, self._control, self._bell])
         places = (self._folder, self._status.endpoint, self._control.endpoint)
         self.crew = Crew(self.run_plan, self._waiter, *places)
         self.changes = Changes(self.run_plan.settings, self.run_plan.engines, self._control.send, self.event)
-        with self._signals_caught():
+        with self._interrupts:
             try:
                 for plan in self.run_plan.topology.workers:
                     self.crew.spawn(plan.name, 1, self.changes.settings)
@@ -145,8 +143,8 @@ class Supervisor:
         if gap_s > _PAUSED_S:  # this process was stopped, so the workers' silence says nothing
             for worker in self.crew:
                 worker.last_beat += gap_s
-        if self._signals:
-            self._interrupted()
+        if n_signals := self._interrupts.take():
+            self._interrupted(n_signals)
         for heard in self._control.listeners():
             name, _, incarnation = heard.rpartition("#")
             listener = self.crew.find({"worker": name, "incarnation": int(incarnation)})
@@ -356,9 +354,8 @@ class Supervisor:
         self._failure = self._failure or why
         self.state = State.STOPPED
 
-    def _interrupted(self) -> None:
-        signals, self._signals = self._signals, 0
-        again = self.was_interrupted or signals > 1
+    def _interrupted(self, n_signals: int) -> None:
+        again = self.was_interrupted or n_signals > 1
         self.was_interrupted = True
         if again or self.state is State.STARTING:
             self.state = State.STOPPED
@@ -377,24 +374,9 @@ class Supervisor:
             timeout_s = 0.0  # nothing was shown, so there is nothing to save
         else:
             timeout_s = _STOP_S if self.was_interrupted else _CLOSE_S
-        for name in self.crew.end(timeout_s, listen, lambda: self._signals > 0):
+        for name in self.crew.end(timeout_s, listen, lambda: self._interrupts.n_new > 0):
             if self._has_started:
                 self.event(name, "killed", "did not end in time")
-
-    @contextmanager
-    def _signals_caught(self) -> Iterator[None]:
-        def catch(number: int, frame: FrameType | None) -> None:
-            del number, frame
-            self._signals += 1
-            self._bell.ring()
-
-        before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                # Once told to end, this process ends: further signals have nothing to add.
-                signal.signal(number, signal.SIG_IGN if self.was_interrupted else handler)
 
     def event(self, stage: str, what: str, why: str) -> None:
         """Note what happened, for the display and the report."""
