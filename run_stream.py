@@ -71,7 +71,9 @@ def _exit_code(error: Exception) -> int | None:
 def _one_line(error: Exception) -> str:
     if isinstance(error, ImportError) and "libGL" in str(error):
         return f"OpenCV cannot be loaded ({error}); install what it needs: sudo apt-get install -y libgl1 libglib2.0-0"
-    return str(error)
+    from pipeline.sources.uri import scrubbed_of_logins
+
+    return scrubbed_of_logins(str(error))
 
 
 @click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
@@ -135,11 +137,14 @@ def _as_overrides(options: dict[str, Any]) -> list[str]:
 def _run(config: Any, report_path: Path | None) -> int:
     from pipeline.display import Display
     from pipeline.report import report_of, table_of, write_report
-    from pipeline.run import prepare
+    from pipeline.run import check_outputs, inputs_of, outputs_of, prepare
     from pipeline.supervisor import Supervisor
 
     plan = prepare(config)
     _check_folder(report_path, "--report")
+    if report_path is not None:
+        read = inputs_of(config, plan.settings.effects)
+        check_outputs([(f"--report {report_path}", report_path)], [*read, *outputs_of(plan.sinks)])
     display = Display(_BEGAN_S)
     display.say(f"{plan.pacing} ({plan.why_pacing}), sinks {', '.join(text for texts in plan.sinks for text in texts)}")
     supervisor = Supervisor(plan, display)
@@ -149,7 +154,7 @@ def _run(config: Any, report_path: Path | None) -> int:
         finally:
             display(supervisor)
             display.end()
-            if supervisor.ledgers:
+            if any(ledger.captured for ledger in supervisor.ledgers.values()):
                 report = report_of(supervisor, display.start_ms)
                 click.echo(table_of(report))
                 if report_path is not None:

@@ -49,6 +49,8 @@ def load(model: type[M], path: Path | None = None, overrides: Iterable[str] = ()
             loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read ({error.strerror}); pass a YAML file") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: not a text file; a config is YAML, see configs/demo.yaml") from error
         except yaml.YAMLError as error:
             raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
         if loaded is not None and not isinstance(loaded, dict):

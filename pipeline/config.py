@@ -24,6 +24,17 @@ class StreamConfig(Options):
     effect: str = ""
     """`NAME[:VALUE]`; empty: the run's effect."""
 
+    @field_validator("source", mode="before")
+    @classmethod
+    def _camera_number(cls, source: Any) -> Any:
+        return str(source) if isinstance(source, int) and not isinstance(source, bool) else source
+
+    @field_validator("sinks", mode="before")
+    @classmethod
+    def _null_is_a_sink(cls, sinks: Any) -> Any:
+        # YAML reads a bare `null` as nothing; here it is the name of a sink.
+        return ["null" if one is None else one for one in sinks] if isinstance(sinks, list | tuple) else sinks
+
 
 class CrfOptions(Options):
     """The dense CRF between segment and render."""

@@ -87,6 +87,9 @@ class Crew:
             listen: called while waiting, to hear what is still said.
             in_a_hurry: ends the waiting early.
         """
+        for worker in self:
+            if not worker.is_ready:
+                worker.kill()  # it has shown nothing yet, and may not hear
         deadline = time.monotonic() + timeout_s
         while any(worker.is_alive for worker in self) and time.monotonic() < deadline and not in_a_hurry():
             self._waiter.wait(0.02)

@@ -4,10 +4,12 @@ Everything a person may have mistyped is looked at before any process starts.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from configs import ConfigError
+from configs import ConfigError, near_matches
 from engines.names import resolve
+from engines.runtime import BACKENDS
 from pipeline.config import RunConfig
 from pipeline.effects import EFFECTS, effect_from_text
 from pipeline.settings import Settings
@@ -15,8 +17,10 @@ from pipeline.sinks import default_sink, sink_from_text
 from pipeline.sources import Wanted, source_from_uri
 from pipeline.topology import Topology, WorkerPlan, engine_threads, plan, usable_cpus
 
-__all__ = ["Run", "prepare"]
+__all__ = ["Run", "check_outputs", "inputs_of", "outputs_of", "prepare"]
 
+_WRITES = ("file", "jsonl")
+"""Sinks that write one file."""
 _SHOWS = ("window", "browser")
 """Sinks that a person watches: they make a run live."""
 
@@ -87,6 +91,9 @@ def prepare(config: RunConfig) -> Run:
     engines = tuple(dict.fromkeys((config.engine, *config.engines)))
     for engine in engines:
         resolve(engine)
+    if config.backend not in ("auto", *BACKENDS):
+        raise ConfigError(f"no backend {config.backend!r}; {near_matches(config.backend, ['auto', *BACKENDS])}")
+    check_outputs(outputs_of(sinks), inputs_of(config, effects))
     pacing, why = _pacing(config, [kind.is_live for kind in kinds], sinks)
     return Run(
         config=config,
@@ -116,3 +123,37 @@ def _pacing(config: RunConfig, are_live: list[bool], sinks: tuple[tuple[str, ...
     if watched:
         return "live", f"somebody watches ({watched[0]})"
     return "lossless", "a file, and nobody watches"
+
+
+def outputs_of(sinks: tuple[tuple[str, ...], ...]) -> list[tuple[str, Path]]:
+    """Every file that the sinks write, with the words that named it."""
+    texts = [text for row in sinks for text in row]
+    return [(text, Path(text.partition(":")[2])) for text in texts if text.partition(":")[0] in _WRITES]
+
+
+def inputs_of(config: RunConfig, effects: tuple[str, ...]) -> list[tuple[str, Path]]:
+    """Every file that the run reads, with the words that named it."""
+    named = [(stream.source, stream.source) for stream in config.streams]
+    named += [(text, text.partition(":")[2]) for text in effects]
+    return [(text, Path(path)) for text, path in named if path and _is_file(Path(path))]
+
+
+def check_outputs(outputs: list[tuple[str, Path]], inputs: list[tuple[str, Path]]) -> None:
+    """Refuse to write over what is read, or one file twice.
+
+    Raises:
+        ConfigError: two names for one file.
+    """
+    seen = {path.expanduser().resolve(): text for text, path in inputs}
+    for text, path in outputs:
+        place = path.expanduser().resolve()
+        if place in seen:
+            raise ConfigError(f"{text}: the same file as {seen[place]}; write to another")
+        seen[place] = text
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.expanduser().is_file()
+    except OSError:
+        return False

@@ -22,6 +22,8 @@ from pipeline.sinks.sink import Announce, PlainSink, Shown, Sink, SinkOptions
 __all__ = ["FileOptions", "FileSink"]
 
 TIME_BASE = Fraction(1, 90_000)
+_LEAST_PLAYABLE_BYTES = 2048
+"""A container's head alone is shorter; with one fragment of pictures it is longer."""
 """Video's own: exact for 24, 25, 30, 50 and 60 a second and for 30000/1001."""
 
 # hybrid_fragmented: fragments while it is written, an ordinary file once it is closed. delay_moov: the index waits
@@ -163,8 +165,8 @@ class FileSink(PlainSink):
             ) from error
 
     def _kept(self) -> str:
-        if not self._disk.size:
-            return "nothing could be kept"
+        if self._disk.size < _LEAST_PLAYABLE_BYTES:
+            return "nothing that can be played could be kept"
         return "the file is playable, without the last second"
 
     def _encoder(self, options: FileOptions, format: StreamFormat) -> Any:

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
-__all__ = ["Address", "masked", "scrubbed", "split_address"]
+__all__ = ["Address", "masked", "scrubbed", "scrubbed_of_logins", "split_address"]
 
 HIDDEN = "***"
 
@@ -103,3 +103,11 @@ def _can_be_host(text: str) -> bool:
 def _encoded(part: str) -> str:
     # A `%41` that is already encoded stays; a bare `%` is encoded.
     return quote(re.sub(r"%(?![0-9a-fA-F]{2})", "%25", part), safe="%")
+
+
+_LOGIN = re.compile(r"([A-Za-z0-9._-]+):(?!//)([^\s:@'\"]+)@")
+
+
+def scrubbed_of_logins(message: str) -> str:
+    """A message without anything that looks like `user:password@`, wherever it was typed by mistake."""
+    return _LOGIN.sub(rf"\1:{HIDDEN}@", message)
