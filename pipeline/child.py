@@ -66,7 +66,7 @@ def _settle(job: dict[str, Any]) -> None:
     with suppress(OSError):  # only a name for `top`
         Path("/proc/self/comm").write_text(name[:15], encoding="ascii")
     threading.current_thread().name = name
-    if job["pacing"] == "lossless" and "segment" not in job["stages"]:
+    if "segment" not in job["stages"]:
         os.nice(5)  # the engine is the slowest: whoever feeds it yields to it (ARCHITECTURE.md, decision 11)
     if job.get("opencv_threads") and job["stages"] != ["segment"]:
         import cv2

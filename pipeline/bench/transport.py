@@ -129,7 +129,7 @@ class _Slots:
         while not self._free:
             self._waiter.wait(1.0)
             self._free = self._credits.take()
-        slot = self._free.pop().slot
+        slot = self._free.pop(0).slot
         ticket = self._pool.acquire(slot, sequence=self._n, pts_ns=0, captured_ns=0)
         np.copyto(self._pool.view(slot, self._plane), frame)
         self._pool.hand_over(ticket, 1)
