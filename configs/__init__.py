@@ -14,9 +14,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 __all__ = ["ConfigError", "Options", "load", "near_matches", "parse_override"]
 
-CONFIG_DIR = Path(__file__).parent
-"""Where the ready streams and trainings live."""
-
 
 class ConfigError(Exception):
     """Unknown key, wrong type or impossible value; the command line exits with 2."""

@@ -41,11 +41,6 @@ class Crew:
         return frozenset(self._workers)
 
     @property
-    def ready(self) -> set[str]:
-        """Of those that can take frames."""
-        return {worker.name for worker in self if worker.is_ready}
-
-    @property
     def routes(self) -> dict[str, Any]:
         """How each is reached; None for those that cannot be."""
         return {worker.name: worker.route for worker in self}

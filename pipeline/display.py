@@ -23,7 +23,6 @@ class Display:
         self._next_s = 0.0
         self._n_events = 0
         self._n_announced = 0
-        self._told_start = False
         self._shown_engine: dict[str, str] = {}
         self._drawn = 0
         self.start_ms: float | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import ConfigError, near_matches
+from engines.machine import usable_cores
 from engines.names import resolve
 from engines.runtime import BACKENDS
 from pipeline.config import RunConfig
@@ -15,7 +16,7 @@ from pipeline.effects import EFFECTS, effect_from_text
 from pipeline.settings import Settings
 from pipeline.sinks import default_sink, sink_from_text
 from pipeline.sources import Wanted, source_from_uri
-from pipeline.topology import Topology, WorkerPlan, engine_threads, plan, usable_cpus
+from pipeline.topology import Topology, WorkerPlan, engine_threads, plan
 
 __all__ = ["Run", "check_outputs", "inputs_of", "outputs_of", "prepare"]
 
@@ -61,7 +62,7 @@ class Run:
             "folder": folder,
             "status": status,
             "control": control,
-            "opencv_threads": 1 if usable_cpus() <= 4 else 2,
+            "opencv_threads": 1 if usable_cores() <= 4 else 2,
             "options": {
                 "sinks": [list(texts) for texts in self.sinks],
                 "engines": list(self.engines),

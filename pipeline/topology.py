@@ -3,18 +3,18 @@
 Refuses a wiring whose reads nobody wrote, before any process starts.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from configs import ConfigError, near_matches
+from engines.machine import usable_cores
 from pipeline.config import RunConfig
 from pipeline.errors import WiringError
 from pipeline.layout import PLANES
 from pipeline.slots import MAX_DIARY_LINES
 from pipeline.stages import STAGES, stage_class
 
-__all__ = ["Topology", "WorkerPlan", "engine_threads", "plan", "usable_cpus"]
+__all__ = ["Topology", "WorkerPlan", "engine_threads", "plan"]
 
 PER_STREAM = frozenset({"capture", "render"})
 """Stages that every stream has for itself: they own a source or sinks."""
@@ -84,11 +84,6 @@ def plan(config: RunConfig, n_streams: int) -> Topology:
     return Topology(tuple(workers), tuple(order), diary)
 
 
-def usable_cpus() -> int:
-    """Processors that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def engine_threads(config: RunConfig, *, live: bool) -> int:
     """Threads for the engine.
 
@@ -97,7 +92,7 @@ def engine_threads(config: RunConfig, *, live: bool) -> int:
     """
     if config.threads:
         return config.threads
-    cpus = usable_cpus()
+    cpus = usable_cores()
     if live:
         return max(1, min(cpus, 2) if cpus <= 4 else cpus - 2)
     return max(1, cpus - 1 if cpus <= 4 else cpus - 3)

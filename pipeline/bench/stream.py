@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from configs import ConfigError
-from engines.machine import machine_facts
+from engines.machine import machine_facts, usable_cores
 from pipeline.bench.clip import bench_clip
 from pipeline.bench.memory import PssWatch
 from pipeline.errors import StreamError
-from pipeline.topology import usable_cpus
 
 __all__ = ["bench_stream"]
 
@@ -66,7 +65,7 @@ def bench_stream(
         if against:
             others.append(_pipeline(clip, engine, effect, seconds, rate, (*overrides, *against)))
         for name in baselines:
-            single[name].append(_one_process(name, clip, engine, effect, usable_cpus()))
+            single[name].append(_one_process(name, clip, engine, effect, usable_cores()))
     figures = _figures(reports, single)
     if against:
         interval = _interval([r["fps"] for r in reports], [r["fps"] for r in others])

@@ -9,9 +9,12 @@ import cv2
 import numpy as np
 
 from configs import load
+from engines.runtime.fake_engine import SHAPE_BGR
 from pipeline.config import RunConfig
+from pipeline.frame import StreamFormat
 from pipeline.report import report_of
 from pipeline.run import prepare
+from pipeline.sources.synthetic import shape_mask
 from pipeline.supervisor import Supervisor
 
 FAULTS = "tests.stream.faults"
@@ -82,6 +85,14 @@ def pictures(folder: Path) -> dict[int, np.ndarray]:
     """What a `frames:` sink wrote, by sequence number."""
     paths = sorted(folder.glob("*.png"))
     return {int("".join(filter(str.isdigit, path.stem))): cv2.imread(str(path)) for path in paths}
+
+
+def assert_own_masks(shown: dict[int, np.ndarray], format: StreamFormat, speed_px_s: float) -> None:
+    """Each picture, cut out on black, is the one computed from its number: the mask on it is its own."""
+    for sequence, picture in shown.items():
+        wanted = np.zeros_like(picture)
+        wanted[shape_mask(sequence, format, speed_px_s=speed_px_s)] = SHAPE_BGR
+        assert np.array_equal(picture, wanted), f"frame {sequence}"
 
 
 def _yaml(value: Any) -> str:

@@ -2,13 +2,10 @@
 
 import json
 
-import numpy as np
 import pytest
 
-from engines.runtime.fake_engine import SHAPE_BGR
 from pipeline.sources import source_from_uri
-from pipeline.sources.synthetic import shape_mask
-from tests.stream.playing import CHAIN, FAULTS, pictures, play
+from tests.stream.playing import CHAIN, FAULTS, assert_own_masks, pictures, play
 
 URI = "synthetic:320x180@60?speed=2000"
 
@@ -27,10 +24,7 @@ def test_drops_and_restarts_never_tear(tmp_path, fault) -> None:
     assert frames["dropped"].get("lost", 0) <= (0 if fault == "Slow" else played.report["slots"]["0"])
     assert 0 < frames["shown"] < (200 if fault == "Slow" else 240)
     assert len(shown) == frames["shown"]
-    for sequence, picture in shown.items():
-        wanted = np.zeros_like(picture)
-        wanted[shape_mask(sequence, format, speed_px_s=2000)] = SHAPE_BGR
-        assert np.array_equal(picture, wanted), f"frame {sequence}"
+    assert_own_masks(shown, format, 2000)
 
 
 def test_nothing_older_after_something_newer(tmp_path) -> None:

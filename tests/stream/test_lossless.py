@@ -7,10 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.runtime.fake_engine import SHAPE_BGR
 from pipeline.sources import source_from_uri
-from pipeline.sources.synthetic import read_number, shape_mask
-from tests.stream.playing import CHAIN, FAULTS, pictures, play
+from pipeline.sources.synthetic import read_number
+from tests.stream.playing import CHAIN, FAULTS, assert_own_masks, pictures, play
 
 SIZE = "320x180"
 
@@ -44,10 +43,7 @@ def test_the_mask_is_the_frames_own(tmp_path) -> None:
     shown = pictures(tmp_path)
     assert played.frames["shown"] == 1000
     assert sorted(shown) == list(range(1000))
-    for sequence, picture in shown.items():
-        wanted = np.zeros_like(picture)
-        wanted[shape_mask(sequence, format, speed_px_s=2000)] = SHAPE_BGR
-        assert np.array_equal(picture, wanted), f"frame {sequence}"
+    assert_own_masks(shown, format, 2000)
 
 
 def test_a_slow_stage_slows_the_stream_and_loses_nothing(tmp_path) -> None:
