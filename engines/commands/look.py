@@ -1,0 +1,58 @@
+"""`predict` and `inspect`: what an engine makes of pictures, and what it says of itself."""
+
+from pathlib import Path
+
+import click
+
+__all__ = ["inspect", "predict"]
+
+
+@click.command()
+@click.argument("engine")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
+@click.option("--backend", default="auto", show_default=True)
+def predict(engine: str, images: tuple[Path, ...], out: Path, backend: str) -> None:
+    """Write OUT/NAME.mask.png (class indices) and OUT/NAME.overlay.png for each image."""
+    import cv2
+
+    from engines.data.datasets import read_image
+    from engines.overlay import overlay
+    from engines.predict import segment_image
+    from engines.runtime import open_engine
+
+    out.mkdir(parents=True, exist_ok=True)
+    with open_engine(engine, backend=backend, outputs=_planes(engine)) as opened:
+        for path in images:
+            image_bgr = read_image(path)
+            labels = segment_image(opened, image_bgr).labels
+            cv2.imwrite(str(out / f"{path.stem}.mask.png"), labels)
+            cv2.imwrite(str(out / f"{path.stem}.overlay.png"), overlay(image_bgr, labels, opened.spec))
+            click.echo(f"predict: {path} -> {out / path.stem}.overlay.png")
+
+
+@click.command()
+@click.argument("engine")
+def inspect(engine: str) -> None:
+    """Print what ENGINE's manifest says, and the inputs and outputs of its graph."""
+    from engines.names import read_manifest, resolve
+    from engines.runtime.graph_facts import read_graph
+
+    spec = resolve(engine)
+    facts = read_graph(spec.path)
+    click.echo(f"{spec.label}: {spec.path}")
+    for kind, planes in (("input", facts.inputs), ("output", facts.outputs)):
+        for name, (dtype, shape) in planes.items():
+            click.echo(f"  {kind:6} {name}: {dtype} {' x '.join(map(str, shape))}")
+    for key, value in facts.metadata.items():
+        click.echo(f"  metadata {key}: {value}")
+    manifest_path = spec.path.parent / f"{spec.name}.json"
+    if manifest_path.is_file():
+        click.echo(f"{manifest_path}:")
+        click.echo(read_manifest(manifest_path).model_dump_json(indent=2))
+
+
+def _planes(engine: str) -> tuple[str, ...]:
+    from engines.names import resolve
+
+    return tuple(name for name in resolve(engine).output.names if name != "logits")
