@@ -1,123 +1,122 @@
-"""Folders of pairs, and clips without any subject, decoded once into memory.
+"""The door to every data set: what a config or a command line names becomes a `Dataset`.
 
-A folder holds `images/NAME.jpg|png` and `masks/NAME.png`, same name, same size, mask value = class index.
-The trap: label files look black in a viewer (0 and 1), and a JPEG mask is never right.
+A format is one file in `engines.data.formats` and one line in `_OPENERS`. This file works without torch.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field
 
+from configs import Options
 from engines.data import IGNORE
+from engines.data.formats.camvid import camvid
+from engines.data.formats.cityscapes import cityscapes
+from engines.data.formats.clip import Clip, clip_of_background
+from engines.data.formats.coco import Coco
+from engines.data.formats.folder import Folder, frames
+from engines.data.formats.shapes import Shapes
+from engines.data.formats.voc import voc
+from engines.data.pairs import IMAGE_SUFFIXES, Dataset, Pair, read_image, read_label_map
+from engines.data.views import Part
 from engines.errors import DataError
 
-__all__ = ["Folder", "Pair", "clip_of_background", "read_image", "read_label_map"]
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-CLIP_LONGER_SIDE_PX = 512
-
-
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """One picture and its labels."""
-
-    name: str
-    image_bgr: NDArray[np.uint8]
-    label_map: NDArray[np.uint8]
+__all__ = [
+    "FORMATS", "IMAGE_SUFFIXES", "Dataset", "DatasetOptions", "Distrust", "Folder", "Format", "Pair", "Source",
+    "clip_of_background", "open_dataset", "read_image", "read_label_map",
+]  # fmt: skip
 
 
-class Folder:
-    """The pairs of a folder, in name order; files are read when iterated.
+class Format(StrEnum):
+    """How a data set lies on disk."""
 
-    Raises:
-        DataError: no such folder, no image with the prefix, or an image without a mask.
-    """
-
-    def __init__(self, root: Path, n_classes: int, prefix: str = "") -> None:
-        images, masks = root / "images", root / "masks"
-        for folder in (images, masks):
-            if not folder.is_dir():
-                raise DataError(f"{folder}: no such folder; expected images/NAME.jpg and masks/NAME.png in {root}")
-        self.n_classes = n_classes
-        self.paths = [
-            (path, masks / f"{path.stem}.png")
-            for path in sorted(images.iterdir())
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.name.startswith(prefix)
-        ]
-        if not self.paths:
-            raise DataError(f"{images}: no .jpg or .png whose name begins with {prefix!r}")
-        lonely = [image.name for image, mask in self.paths if not mask.is_file()]
-        if lonely:
-            raise DataError(f"{masks}: {len(lonely)} images have no mask, the first is {lonely[0]}")
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __iter__(self) -> Iterator[Pair]:
-        for image_path, mask_path in self.paths:
-            image_bgr = read_image(image_path)
-            label_map = read_label_map(mask_path, self.n_classes)
-            if image_bgr.shape[:2] != label_map.shape:
-                raise DataError(
-                    f"{mask_path}: {label_map.shape[1]}x{label_map.shape[0]}, "
-                    f"but its image is {image_bgr.shape[1]}x{image_bgr.shape[0]}; bring both to one size"
-                )
-            yield Pair(image_path.stem, image_bgr, label_map)
+    FOLDER = "folder"
+    """`images/` and `masks/`."""
+    VOC = "voc"
+    CITYSCAPES = "cityscapes"
+    CAMVID = "camvid"
+    COCO = "coco"
+    CLIP = "clip"
+    """A video file: all background, or unlabelled."""
+    FRAMES = "frames"
+    """A folder of pictures without labels."""
+    SHAPES = "shapes"
+    """Generated; needs no path."""
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """An image file as (height, width, 3) uint8 BGR.
+class Distrust(StrEnum):
+    """Which labels of a source may be wrong."""
 
-    Raises:
-        DataError: no such file, or not an image.
-    """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        reason = "not an image that OpenCV can read" if path.is_file() else "no such file"
-        raise DataError(f"{path}: {reason}")
-    return np.asarray(image, np.uint8)
+    NOTHING = "nothing"
+    BACKGROUND = "background"
+    """Subjects that nobody labelled, such as a crowd."""
+    SUBJECT = "subject"
+    """Things that are labelled as the subject and are not, such as a board."""
 
 
-def read_label_map(path: Path, n_classes: int) -> NDArray[np.uint8]:
-    """A mask file as (height, width) uint8.
+class DatasetOptions(Options):
+    """Which pictures."""
 
-    Raises:
-        DataError: not a one-channel picture, or a value that is neither a class nor 255.
-    """
-    label_map = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if label_map is None or label_map.ndim != 2 or label_map.dtype != np.uint8:
-        found = "unreadable" if label_map is None else f"{label_map.shape} {label_map.dtype}"
-        raise DataError(f"{path}: expected an 8 bit one-channel PNG, got {found}")
-    wrong = np.flatnonzero(np.bincount(label_map.ravel(), minlength=256)[n_classes:IGNORE])
-    if wrong.size:
-        raise DataError(f"{path}: value {wrong[0] + n_classes} is not a class (0..{n_classes - 1}) and not {IGNORE}")
-    return np.asarray(label_map, np.uint8)
+    path: Path = Path()
+    """A folder, a video file, or COCO's annotation file; `shapes` needs none."""
+    format: Format | None = None
+    """None: a file is a `clip`, a folder a `folder`."""
+    prefix: str = ""
+    """Only pictures whose name begins so."""
+    split: str = ""
+    """Part of the data set, such as `val`; empty for the training part."""
+    label: Literal["background", "none"] = "background"
+    """What a clip's pixels are: class 0, or unlabelled (255)."""
+    every: int = Field(1, gt=0)
+    """Only every n-th picture or frame."""
+    categories: tuple[str, ...] = ("person",)
+    """COCO's names of class 1, 2, ..."""
+    images: Path | None = None
+    """COCO's pictures, where they are not in the folder named as the split."""
+    n_pictures: int = Field(1000, gt=0)
+    """How many `shapes` are generated."""
 
 
-def clip_of_background(path: Path) -> Iterator[Pair]:
-    """Frames of a clip that shows nothing but background (class 0), longer side at most 512.
+class Source(DatasetOptions):
+    """Pictures to train on, and how often they are drawn."""
+
+    share: float = Field(1.0, gt=0)
+    """How often it is drawn, against the other sources' shares."""
+    distrust: Distrust = Distrust.NOTHING
+    """Labels of this side become 255 where the teacher contradicts them."""
+    is_distilled: bool = False
+    """Its crops also get the teacher's soft labels."""
+
+
+def open_dataset(options: DatasetOptions, n_classes: int) -> Dataset:
+    """The pictures that `options` names.
 
     Raises:
-        DataError: the clip cannot be decoded.
+        DataError: nothing there, half a pair, or another number of classes than the format has.
     """
-    capture = cv2.VideoCapture(str(path))
-    try:
-        n_read = 0
-        while True:
-            has_frame, frame = capture.read()
-            if not has_frame:
-                break
-            height, width = frame.shape[:2]
-            scale = min(1.0, CLIP_LONGER_SIDE_PX / max(height, width))
-            image = cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
-            image_bgr = np.asarray(image, np.uint8)
-            yield Pair(f"{path.stem}_{n_read:05d}", image_bgr, np.zeros(image_bgr.shape[:2], np.uint8))
-            n_read += 1
-    finally:
-        capture.release()
-    if n_read == 0:
-        raise DataError(f"{path}: no frame could be decoded; expected a video file")
+    chosen = options.format or (Format.CLIP if options.path.is_file() else Format.FOLDER)
+    dataset = _OPENERS[chosen](options, n_classes)
+    if options.every > 1 and chosen is not Format.CLIP:
+        dataset = Part(dataset, range(0, len(dataset), options.every))
+    if dataset.classes is not None and len(dataset.classes) != n_classes:
+        raise DataError(
+            f"{options.path}: {chosen} has {len(dataset.classes)} classes ({', '.join(dataset.classes)}), "
+            f"but {n_classes} are asked for; name them all in `classes`"
+        )
+    return dataset
+
+
+_OPENERS: dict[Format, Callable[[DatasetOptions, int], Dataset]] = {
+    Format.FOLDER: lambda o, n: Folder(o.path, n, o.prefix),
+    Format.VOC: lambda o, n: voc(o.path, n, o.split, o.prefix),
+    Format.CITYSCAPES: lambda o, n: cityscapes(o.path, n, o.split, o.prefix),
+    Format.CAMVID: lambda o, n: camvid(o.path, n, o.split, o.prefix),
+    Format.COCO: lambda o, _: Coco(o.path, o.categories, o.split, o.prefix, o.images),
+    Format.CLIP: lambda o, _: Clip(o.path, IGNORE if o.label == "none" else 0, o.every),
+    Format.FRAMES: lambda o, n: frames(o.path, n, o.prefix),
+    Format.SHAPES: lambda o, n: Shapes(n, o.n_pictures, o.split),
+}
+FORMATS = tuple(str(format) for format in Format)
+"""Names on a command line."""

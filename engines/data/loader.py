@@ -1,126 +1,153 @@
-"""Training pictures in memory, and batches of crops made ahead by one thread.
+"""Sources to draw from, and batches of crops made ahead by threads.
 
-Every crop depends only on (seed, step, place in the batch): a run that is resumed sees what an uninterrupted
-one would have seen. One thread is enough: a crop costs 4 ms, its share of a training step more than ten times
-that, and OpenCV works without the interpreter's lock.
+Every crop depends only on (seed, step, place in the batch): a run that is resumed, or made by more threads or more
+processes, sees what an uninterrupted one would have seen. Threads are enough: OpenCV works without the
+interpreter's lock.
 """
 
 import queue
 import threading
 from collections.abc import Generator, Sequence
-from pathlib import Path
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from configs import Options
-from engines.data.datasets import Folder, Pair, clip_of_background
+from engines.data.datasets import Distrust, Source, open_dataset
+from engines.data.pairs import Dataset, Pair
 from engines.data.transforms import Augment, augmented
-from engines.data.trust import Distrust, believed
+from engines.data.trust import believed
+from engines.data.views import Budget, Kept
 from engines.errors import DataError
 
-__all__ = ["Source", "TrainingSet", "batches"]
+__all__ = ["Batch", "Group", "Source", "TrainingSet", "batches"]
 
 AHEAD = 4
 """Batches that wait for the trainer."""
+CACHE_MB = 1024
+"""Decoded pictures kept in memory, unless told otherwise."""
 
 
-class Source(Options):
-    """A folder of pairs, or a clip of nothing but background."""
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The crops of one step."""
 
-    path: Path
-    """A folder with `images/` and `masks/`, or a video file."""
-    prefix: str = ""
-    """Only images whose name begins so."""
-    share: float = Field(1.0, gt=0)
-    """How often it is drawn, against the other sources' shares."""
-    distrust: Distrust = Distrust.NOTHING
+    images_bgr: Tensor
+    """(n, crop, crop, 3) uint8."""
+    labels: Tensor
+    """(n, crop, crop) uint8; 255 is ignored."""
+    is_distilled: Tensor
+    """(n,) bool: the teacher's soft labels are wanted for these."""
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """One source, opened."""
+
+    share: float
+    pairs: Dataset | Sequence[Pair]
+    is_distilled: bool = False
 
 
 class TrainingSet:
-    """All sources, decoded once; drawn from by share."""
+    """All sources; drawn from by share."""
 
-    def __init__(self, groups: Sequence[tuple[float, list[Pair]]]) -> None:
-        if not groups or not all(pairs for _, pairs in groups):
+    def __init__(self, groups: Sequence[Group]) -> None:
+        if not groups or not all(len(group.pairs) for group in groups):
             raise DataError("the training set has no pictures; name at least one source that holds some")
-        self.groups = [pairs for _, pairs in groups]
-        shares = np.array([share for share, _ in groups])
+        self.groups = tuple(groups)
+        shares = np.array([group.share for group in groups])
         self.probabilities = shares / shares.sum()
 
     @classmethod
     def read(
-        cls, sources: Sequence[Source], n_classes: int, teacher: nn.Module | None = None, teacher_class: int = 0
+        cls,
+        sources: Sequence[Source],
+        n_classes: int,
+        teacher: nn.Module | None = None,
+        teacher_class: int = 0,
+        cache_mb: float = CACHE_MB,
     ) -> "TrainingSet":
-        """Decode every source; `teacher` is asked where a source distrusts its labels.
+        """Open every source; `teacher` is asked where a source distrusts its labels.
+
+        Args:
+            cache_mb: decoded pictures stay in memory up to so much, in order of their first use.
 
         Raises:
             DataError: a source cannot be read, or distrusts its labels and there is no teacher.
         """
+        budget = Budget(int(cache_mb * 1e6))
         groups = []
         for source in sources:
-            pairs: list[Pair] = (
-                list(clip_of_background(source.path))
-                if source.path.is_file()
-                else list(Folder(source.path, n_classes, source.prefix))
-            )
+            pairs: Dataset | Sequence[Pair] = Kept(open_dataset(source, n_classes), budget)
             if source.distrust is not Distrust.NOTHING:
                 if teacher is None:
                     raise DataError(f"{source.path}: distrust {source.distrust.value} needs `teacher` in the config")
                 pairs = [believed(pair, source.distrust, teacher, teacher_class) for pair in pairs]
-            groups.append((source.share, pairs))
+            groups.append(Group(source.share, pairs, source.is_distilled))
         return cls(groups)
 
     def __len__(self) -> int:
-        return sum(len(pairs) for pairs in self.groups)
+        return sum(len(group.pairs) for group in self.groups)
 
-    def crops(self, batch: int, augment: Augment, seed: int, step: int) -> tuple[Tensor, Tensor]:
-        """The batch of one step: (n, crop, crop, 3) uint8 BGR and (n, crop, crop) uint8 labels."""
-        made = []
-        for place in range(batch):
-            rng = np.random.default_rng((seed, step, place))
-            pairs = self.groups[int(rng.choice(len(self.groups), p=self.probabilities))]
-            made.append(augmented(pairs[int(rng.integers(len(pairs)))], augment, rng))
-        images, labels = zip(*made, strict=True)
-        return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels))
+    def crops(self, batch: int, augment: Augment, seed: int, step: int, places: range | None = None) -> Batch:
+        """The batch of one step.
+
+        Args:
+            batch: crops of the whole step, over all processes.
+            places: of them, those to make here; None for all.
+        """
+        made = [self._crop(augment, seed, step, place) for place in (range(batch) if places is None else places)]
+        images, labels, is_distilled = zip(*made, strict=True)
+        return Batch(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels)), torch.tensor(is_distilled))
+
+    def _crop(
+        self, augment: Augment, seed: int, step: int, place: int
+    ) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], np.ndarray[tuple[int, ...], np.dtype[np.uint8]], bool]:
+        rng = np.random.default_rng((seed, step, place))
+        group = self.groups[int(rng.choice(len(self.groups), p=self.probabilities))]
+        image_bgr, label_map = augmented(group.pairs[int(rng.integers(len(group.pairs)))], augment, rng)
+        return image_bgr, label_map, group.is_distilled
 
 
 def batches(
-    training_set: TrainingSet, batch: int, augment: Augment, seed: int, first_step: int, n_steps: int
-) -> Generator[tuple[Tensor, Tensor]]:
-    """Batches of steps `first_step` to `n_steps` - 1, made ahead; the thread ends when the iterator is closed."""
-    ready: queue.Queue[tuple[Tensor, Tensor] | Exception] = queue.Queue(AHEAD)
+    training_set: TrainingSet,
+    batch: int,
+    augment: Augment,
+    seed: int,
+    first_step: int,
+    n_steps: int,
+    *,
+    n_threads: int = 1,
+    places: range | None = None,
+) -> Generator[Batch]:
+    """Batches of steps `first_step` to `n_steps` - 1, in order, made ahead by `n_threads`.
+
+    The threads end when the iterator is closed; an error in one is raised where its batch is asked for.
+    """
+    # OpenCV's own threads would only take turns with the trainer's.
+    cv2.setNumThreads(1)
+    pool = ThreadPoolExecutor(n_threads, thread_name_prefix="crops")
+    waiting: queue.SimpleQueue[Future[Batch]] = queue.SimpleQueue()
     is_closed = threading.Event()
 
-    def put(item: tuple[Tensor, Tensor] | Exception) -> None:
-        while not is_closed.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return
-            except queue.Full:
-                continue
+    def make(step: int) -> Batch:
+        if is_closed.is_set():
+            raise DataError("the loader was closed")
+        return training_set.crops(batch, augment, seed, step, places)
 
-    def make() -> None:
-        try:
-            for step in range(first_step, n_steps):
-                if is_closed.is_set():
-                    return
-                put(training_set.crops(batch, augment, seed, step))
-        except Exception as error:  # noqa: BLE001  # handed to the trainer, who raises it where somebody reads it
-            put(error)
-
-    # Its own threads would only take turns with the trainer's.
-    cv2.setNumThreads(1)
-    thread = threading.Thread(target=make, name="crops", daemon=True)
-    thread.start()
+    ahead = max(AHEAD, n_threads + 1)
     try:
-        for _ in range(first_step, n_steps):
-            item = ready.get()
-            if isinstance(item, Exception):
-                raise item
-            yield item
+        for step in range(first_step, min(first_step + ahead, n_steps)):
+            waiting.put(pool.submit(make, step))
+        for step in range(first_step, n_steps):
+            made = waiting.get().result()
+            if step + ahead < n_steps:
+                waiting.put(pool.submit(make, step + ahead))
+            yield made
     finally:
         is_closed.set()
-        thread.join()
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -5,8 +5,6 @@ takes in a board or a rope. A rule for a source says which side is distrusted; p
 Pascal VOC network sees otherwise are ignored, and near the subject's contour the hand-drawn labels hold.
 """
 
-from enum import StrEnum
-
 import cv2
 import numpy as np
 import torch
@@ -15,10 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from engines.data import IGNORE
-from engines.data.datasets import Pair
+from engines.data.datasets import Distrust, Pair
 from engines.models.deeplab import SIDE_MULTIPLE, normalise
 
-__all__ = ["Distrust", "believed"]
+__all__ = ["believed"]
 
 NEAR_CONTOUR_PX = 12
 """A stride-16 network without a decoder is unsure this far around a contour; the labels are better there."""
@@ -28,16 +26,6 @@ ENLARGED = 2
 """The teacher looks at a larger picture: spectators are small, and missing one costs more than time."""
 SUSPICION = 0.05
 """Probability from which a pixel may be a subject; argmax alone misses half of a crowd."""
-
-
-class Distrust(StrEnum):
-    """Which labels of a source may be wrong."""
-
-    NOTHING = "nothing"
-    BACKGROUND = "background"
-    """Subjects that nobody labelled, such as a crowd."""
-    SUBJECT = "subject"
-    """Things that are labelled as the subject and are not, such as a board."""
 
 
 def believed(pair: Pair, distrust: Distrust, teacher: nn.Module, teacher_class: int) -> Pair:

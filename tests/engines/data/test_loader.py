@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from engines.data.datasets import Pair
-from engines.data.loader import Source, TrainingSet, batches
+from engines.data.datasets import Distrust, Pair, Source
+from engines.data.loader import Group, TrainingSet, batches
 from engines.data.transforms import Augment
-from engines.data.trust import Distrust
 from engines.errors import DataError
 from tests.engines.toy import picture, write_folder
 
@@ -18,7 +17,7 @@ AUGMENT = Augment(crop_px=32)
 
 
 def _set(n: int = 3) -> TrainingSet:
-    return TrainingSet([(1.0, [Pair(str(index), *picture(index)) for index in range(n)])])
+    return TrainingSet([Group(1.0, [Pair(str(index), *picture(index)) for index in range(n)])])
 
 
 def test_a_batch_depends_only_on_seed_and_step() -> None:
@@ -26,10 +25,10 @@ def test_a_batch_depends_only_on_seed_and_step() -> None:
     whole = list(batches(_set(), 2, AUGMENT, seed=4, first_step=0, n_steps=4))
     rest = list(batches(_set(), 2, AUGMENT, seed=4, first_step=2, n_steps=4))
 
-    for (images, labels), (again, labels_again) in zip(whole[2:], rest, strict=True):
-        assert torch.equal(images, again)
-        assert torch.equal(labels, labels_again)
-    assert not torch.equal(whole[0][0], whole[1][0])
+    for first, again in zip(whole[2:], rest, strict=True):
+        assert torch.equal(first.images_bgr, again.images_bgr)
+        assert torch.equal(first.labels, again.labels)
+    assert not torch.equal(whole[0].images_bgr, whole[1].images_bgr)
 
 
 def test_sources_are_drawn_by_share() -> None:
@@ -38,7 +37,7 @@ def test_sources_are_drawn_by_share() -> None:
     lit = [Pair("lit", np.full((32, 32, 3), 255, np.uint8), np.ones((32, 32), np.uint8))] * 5
     plain = Augment(crop_px=32, scale_min=1.5, scale_max=2.0, bars_share=0.0, rotate_deg=0.0)
 
-    _, labels = TrainingSet([(9.0, [dark]), (1.0, lit)]).crops(200, plain, seed=0, step=0)
+    labels = TrainingSet([Group(9.0, [dark]), Group(1.0, lit)]).crops(200, plain, seed=0, step=0).labels
 
     n_lit = int((labels == 1).any(dim=2).any(dim=1).sum())
     assert 8 <= n_lit <= 36  # 20 expected, standard deviation 4.2
@@ -51,12 +50,12 @@ def test_closing_early_ends_the_thread() -> None:
 
     crops.close()
 
-    assert not [thread for thread in threading.enumerate() if thread.name == "crops"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("crops")]
 
 
 def test_an_error_in_the_thread_reaches_the_trainer() -> None:
     """It is raised where the batch is asked for, not lost in a thread."""
-    broken = TrainingSet([(1.0, [Pair("broken", np.zeros((0, 0, 3), np.uint8), np.zeros((0, 0), np.uint8))])])
+    broken = TrainingSet([Group(1.0, [Pair("broken", np.zeros((0, 0, 3), np.uint8), np.zeros((0, 0), np.uint8))])])
 
     with pytest.raises(Exception, match=r"."):
         list(batches(broken, 1, AUGMENT, seed=0, first_step=0, n_steps=1))

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from engines.data import IGNORE
-from engines.data.datasets import Pair
-from engines.data.trust import Distrust, believed
+from engines.data.datasets import Distrust, Pair
+from engines.data.trust import believed
 
 
 class SeesBright(nn.Module):
