@@ -77,11 +77,11 @@ def run(config: TrainConfig, out: Path, resume: bool = False, say: Callable[[str
     crops = batches(training_set, schedule.batch, config.augment, config.seed, first_step, schedule.steps)
     with _stop_signal() as stop:
         try:
-            for images_bgr, labels in crops:
+            for made in crops:
                 factor = poly(step, schedule.steps, schedule.power, schedule.warm_up)
                 for group in optimizer.param_groups:
                     group["lr"] = group["base_lr"] * factor
-                loss = _train_step(model, optimizer, images_bgr, labels, config)
+                loss = _train_step(model, optimizer, made.images_bgr, made.labels, config)
                 average.update(model)
                 losses.append(loss)
                 step += 1

@@ -24,9 +24,8 @@ def voc(root: Path, n_classes: int, split: str, prefix: str = "") -> PairFiles:
     Raises:
         DataError: no such folder, list or mask.
     """
-    root = next(
-        (folder for folder in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012") if _is_voc(folder)), root
-    )
+    candidates = (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012")
+    root = next((folder for folder in candidates if (folder / "JPEGImages").is_dir()), root)
     need_folder(root / "JPEGImages", "a VOCdevkit/VOC2012 with JPEGImages, SegmentationClass and ImageSets")
     listed = _lines(root, split or "train")
     files = [_pair(root, line, is_augmented="aug" in split.lower()) for line in listed]
