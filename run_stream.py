@@ -91,7 +91,9 @@ def main(traceback: bool) -> None:
 @click.option("--swap", "engines", multiple=True, metavar="ENGINE", help="Another engine to choose while running.")
 @click.option("--backend", help="openvino, onnxruntime; default: the best that works here.")
 @click.option("--effect", help="NAME[:VALUE], such as blur:12, replace:beach.jpg, overlay. Default: blur.")
-@click.option("--sink", "sinks", multiple=True, help="window, file:PATH, browser[:PORT], frames:DIR, jsonl:PATH, null.")
+@click.option(
+    "--sink", "sinks", multiple=True, help="window, browser[:PORT], file:PATH, frames:DIR, masks:DIR, jsonl:PATH, null."
+)
 @click.option("--pacing", type=click.Choice(["auto", "live", "lossless"]), help="Newest frame, or every frame.")
 @click.option("--crf", type=click.Choice(["off", "reference"]), help="Dense CRF after the engine.")
 @click.option("--size", help="WxH or WxH@FPS: wanted of a camera, made by demo and synthetic.")

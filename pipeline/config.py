@@ -20,7 +20,8 @@ class StreamConfig(Options):
     source: str
     """A camera number, a device, an rtsp:// or http(s):// address, a file, `synthetic` or `demo`."""
     sinks: tuple[str, ...] = ()
-    """`window`, `file:PATH`, `browser[:PORT]`, `frames:DIR`, `jsonl:PATH`, `null`; empty: window or browser."""
+    """`window`, `file:PATH`, `browser[:PORT]`, `frames:DIR`, `masks:DIR`, `jsonl:PATH`, `null`;
+    empty: window or browser."""
     effect: str = ""
     """`NAME[:VALUE]`; empty: the run's effect."""
 
@@ -69,6 +70,8 @@ class RunConfig(Options):
     engines: tuple[str, ...] = ()
     """Others that may be swapped in while running; slots are sized for the largest."""
     backend: str = "auto"
+    arithmetic: Literal["auto", "f32"] = "auto"
+    """`auto` lets the engine calculate in bf16 where the processor is made for it; `f32` forbids that."""
     effect: str = "blur"
     strength: float = Field(1.0, ge=0, le=2)
     pacing: Literal["auto", "live", "lossless"] = "auto"
@@ -88,6 +91,8 @@ class RunConfig(Options):
     """Processors that the engine may use; 0: chosen by the machine and the pacing."""
     workers: tuple[tuple[str, ...], ...] = ()
     """Neighbouring stages that share a process; empty: one worker per stage."""
+    tap: str = ""
+    """A folder for the planes of every frame at the engine's size, one .npz a frame; empty: none."""
     diary: bool = True
     """Time stamps per stage; off measures what they cost."""
     restart: RestartOptions = RestartOptions()

@@ -70,6 +70,8 @@ class Run:
                 "crf": crf.method,
                 "crf_params": crf.preset,
                 "crf_iterations": crf.iterations,
+                "tap": self.config.tap,
+                "arithmetic": self.config.arithmetic,
             },
         }
 

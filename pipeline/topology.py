@@ -105,9 +105,12 @@ def _order(config: RunConfig) -> list[str]:
             raise ConfigError("workers: crf is on but no worker runs refine; add it between segment and render")
         if config.crf.method == "off" and "refine" in order:
             raise ConfigError("workers: refine is named but crf is off; set crf: reference, or take refine out")
+        if bool(config.tap) != ("tap" in order):
+            raise ConfigError("workers: a tap needs its folder and its place; set tap: DIR, and name tap before render")
         return order
     refine = ["refine"] if config.crf.method != "off" else []
-    return ["capture", "preprocess", "segment", *refine, "render"]
+    tap = ["tap"] if config.tap else []
+    return ["capture", "preprocess", "segment", *refine, *tap, "render"]
 
 
 def _groups(workers: Sequence[Sequence[str]], order: Sequence[str]) -> list[tuple[str, ...]]:

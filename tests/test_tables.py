@@ -17,7 +17,7 @@ from pipeline.sinks import SINKS, sink_from_text
 from pipeline.sources import SOURCES
 from pipeline.stages import STAGES
 
-EXAMPLES = {"file": "file:out.mp4", "frames": "frames:folder", "jsonl": "jsonl:out.jsonl"}
+EXAMPLES = {"file": "file:out.mp4", "frames": "frames:folder", "jsonl": "jsonl:out.jsonl", "masks": "masks:folder"}
 """What to type for the sinks that need a value; the others are typed by their name alone."""
 
 OPTIONS = {**EFFECTS, **SOURCES, **SINKS}

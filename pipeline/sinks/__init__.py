@@ -14,6 +14,7 @@ from pipeline.sinks.browser import BrowserOptions
 from pipeline.sinks.file import FileOptions
 from pipeline.sinks.frames import FramesOptions
 from pipeline.sinks.jsonl import JsonLinesOptions
+from pipeline.sinks.masks import MasksOptions
 from pipeline.sinks.null import NullOptions
 from pipeline.sinks.sink import Announce, PlainSink, Shown, Sink, SinkOptions
 from pipeline.sinks.window import WindowOptions
@@ -63,7 +64,11 @@ def default_sink(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def _example(name: str, kind: type[SinkOptions]) -> str:
-    values = {"path": "out.mp4" if name == "file" else "out.jsonl", "folder": "pictures", "port": "8642"}
+    values = {
+        "path": "out.mp4" if name == "file" else "out.jsonl",
+        "folder": name if name == "masks" else "pictures",
+        "port": "8642",
+    }
     return f"{name}:{values.get(kind.VALUE or '', 'VALUE')}"
 
 
@@ -72,6 +77,7 @@ SINKS: dict[str, type[SinkOptions]] = {
     "browser": BrowserOptions,
     "file": FileOptions,
     "frames": FramesOptions,
+    "masks": MasksOptions,
     "jsonl": JsonLinesOptions,
     "null": NullOptions,
 }

@@ -8,13 +8,15 @@ import os
 from pathlib import Path
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.errors import SinkError
 from pipeline.frame import StreamFormat
 from pipeline.sinks.sink import Announce, PlainSink, Shown, Sink, SinkOptions
 
-__all__ = ["FramesOptions", "FramesSink"]
+__all__ = ["FramesOptions", "FramesSink", "folder_for_pictures"]
 
 
 class FramesOptions(SinkOptions):
@@ -33,23 +35,7 @@ class FramesOptions(SinkOptions):
         Raises:
             SinkError: it cannot be made or written to; the message says what would help.
         """
-        folder = Path(self.folder).expanduser()
-        try:
-            folder.mkdir(exist_ok=True)
-        except FileExistsError:
-            pass  # a file of that name
-        except FileNotFoundError:
-            raise SinkError(f"{folder}: there is no folder {folder.parent}; make it: mkdir -p {folder}") from None
-        except OSError as error:
-            raise SinkError(f"{folder}: cannot be made ({error.strerror}); name a folder in one of yours") from error
-        if not folder.is_dir():
-            raise SinkError(f"{folder}: is a file; name a folder for the pictures")
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise SinkError(f"{folder}: may not be written to by this user; check: ls -ld {folder}")
-        n_there = sum(1 for _ in folder.glob("*.png"))
-        if n_there:
-            announce(f"{folder}: holds {n_there} pictures already; those of the same number are replaced")
-        return FramesSink(folder, self.compression)
+        return FramesSink(folder_for_pictures(self.folder, announce), self.compression)
 
 
 class FramesSink(PlainSink):
@@ -66,12 +52,40 @@ class FramesSink(PlainSink):
                 self._how += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 
     def accept(self, shown: Shown) -> None:
-        path = self._folder / f"{shown.sequence:06d}.png"
+        self._write(shown.sequence, shown.composite_bgr)
+
+    def _write(self, sequence: int, picture: NDArray[np.uint8]) -> None:
+        path = self._folder / f"{sequence:06d}.png"
         unfinished = path.with_suffix(".part")
-        _, png = cv2.imencode(".png", shown.composite_bgr, self._how)
+        _, png = cv2.imencode(".png", picture, self._how)
         try:
             unfinished.write_bytes(png.data)
             unfinished.replace(path)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
             raise SinkError(f"{path}: {error.strerror}; the pictures before it are kept") from error
+
+
+def folder_for_pictures(text: str, announce: Announce) -> Path:
+    """Make the folder, and say what it holds already.
+
+    Raises:
+        SinkError: it cannot be made or written to; the message says what would help.
+    """
+    folder = Path(text).expanduser()
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileExistsError:
+        pass  # a file of that name
+    except FileNotFoundError:
+        raise SinkError(f"{folder}: there is no folder {folder.parent}; make it: mkdir -p {folder}") from None
+    except OSError as error:
+        raise SinkError(f"{folder}: cannot be made ({error.strerror}); name a folder in one of yours") from error
+    if not folder.is_dir():
+        raise SinkError(f"{folder}: is a file; name a folder for the pictures")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SinkError(f"{folder}: may not be written to by this user; check: ls -ld {folder}")
+    n_there = sum(1 for _ in folder.glob("*.png"))
+    if n_there:
+        announce(f"{folder}: holds {n_there} pictures already; those of the same number are replaced")
+    return folder

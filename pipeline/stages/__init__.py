@@ -151,6 +151,7 @@ STAGES: dict[str, str] = {
     "preprocess": "pipeline.stages.preprocess:Preprocess",
     "segment": "pipeline.stages.segment:Segment",
     "refine": "pipeline.stages.refine:Refine",
+    "tap": "pipeline.stages.tap:Tap",
     "render": "pipeline.stages.render:Render",
 }
 """Name in a config to `module:Class`; imported only by the worker that runs it. Capture is the

@@ -40,6 +40,7 @@ class Segment(PlainStage):
             backend=self.context.backend,
             outputs=outputs_wanted(spec.output.classes, spec.output.subject, self.context.options),
             n_threads=self.context.n_threads,
+            precision_hint=self.context.options.get("arithmetic", "auto"),
         )
         engine.__enter__()
         self._opened[settings.engine] = engine
@@ -78,7 +79,8 @@ def outputs_wanted(classes: tuple[str, ...], subject: int | None, options: Any) 
     """Which planes the engine writes: what the next stage reads, and no more."""
     if options.get("crf", "off") != "off":
         return ("logits",)
+    logits = ("logits",) if options.get("tap") else ()
     if subject is None:
-        return ("labels",)
+        return (*logits, "labels")
     # Two classes need no label map: it is alpha against a half.
-    return ("alpha",) if len(classes) == 2 else ("alpha", "labels")
+    return (*logits, "alpha") if len(classes) == 2 else (*logits, "alpha", "labels")
