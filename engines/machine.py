@@ -10,7 +10,15 @@ import os
 import platform
 from pathlib import Path
 
-__all__ = ["CPU_FEATURES", "cpu_quota", "machine_facts", "memory_limit_bytes", "nvidia_reason", "usable_cores"]
+__all__ = [
+    "CPU_FEATURES",
+    "cpu_quota",
+    "machine_facts",
+    "machine_kind",
+    "memory_limit_bytes",
+    "nvidia_reason",
+    "usable_cores",
+]
 
 CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8")
 """Flags that decide which arithmetic a backend picks."""
@@ -62,6 +70,18 @@ def machine_facts() -> dict[str, object]:
         "python": platform.python_version(),
         "nvidia": nvidia_reason() or "driver present",
     }
+
+
+def machine_kind() -> str:
+    """What speed depends on, in words: `AMD EPYC (avx2 avx512f avx512_vnni), 2 cores, no NVIDIA driver`.
+
+    Two machines of one kind are expected to prefer the same precision; a certificate holds on its own kind only.
+    """
+    model, flags = _cpu()
+    features = " ".join(name for name in CPU_FEATURES if name in flags) or "no vector features known"
+    cores = usable_cores()
+    gpu = nvidia_reason() or "NVIDIA"
+    return f"{model} ({features}), {cores} core{'s' if cores > 1 else ''}, {gpu}"
 
 
 def nvidia_reason() -> str | None:

@@ -3,6 +3,9 @@
 Searched in this order: the path itself, the folders of SEGSTREAM_ENGINES, `./engines`, the user's
 data folder, the zoo that ships. In a folder, `NAME/NAME.json` comes before `NAME.json`. The first
 hit wins whole: sizes are never collected over several folders.
+
+The trap: without a precision, a graph that `certify` found to be as good and faster on this kind of
+machine is taken instead of the default one, at the same size; `NAME:fp32` takes no notice of certificates.
 """
 
 import json
@@ -16,6 +19,7 @@ from pydantic import ValidationError
 
 from configs import near_matches
 from engines.errors import EngineMismatch, EngineNotFound
+from engines.machine import machine_kind
 from engines.spec import EngineSpec, Graph, InputSpec, Manifest, OutputSpec, sha256_of
 
 __all__ = ["KnownEngine", "check_file", "known_engines", "read_manifest", "resolve", "search_folders", "spec_of"]
@@ -134,6 +138,7 @@ def spec_of(manifest: Manifest, graph: Graph, folder: Path) -> EngineSpec:
         palette=manifest.palette,
         precision=graph.precision,
         sha256=graph.sha256,
+        batch=graph.batch,
     )
 
 
@@ -173,18 +178,38 @@ def _pick(manifest: Manifest, path: Path, size: tuple[int, int] | None, precisio
     fitting = [
         graph
         for graph in manifest.graphs
-        if size in (None, (graph.width, graph.height)) and precision in (None, graph.precision)
+        if size in (None, (graph.width, graph.height)) and precision in (None, graph.precision) and graph.batch == 1
     ]
     if not fitting:
         asked = " ".join(word for word in (f"{size[0]}x{size[1]}" if size else "", precision or "") if word)
         raise EngineNotFound(f"engine {manifest.name!r} has no graph {asked}; {path} lists {_graphs(manifest)}")
     if default in fitting:
-        return default
-    return next((graph for graph in fitting if graph.precision == default.precision), fitting[0])
+        chosen = default
+    else:
+        chosen = next((graph for graph in fitting if graph.precision == default.precision), fitting[0])
+    return chosen if precision else _certified_here(chosen, fitting)
+
+
+def _certified_here(chosen: Graph, fitting: list[Graph]) -> Graph:
+    """The fastest graph of the same size that was certified against `chosen` on this kind of machine, or `chosen`."""
+    if not any(graph.certified for graph in fitting):
+        return chosen
+    here = machine_kind()
+    fastest, best = chosen, 1.0
+    for graph in fitting:
+        certificate = graph.certified.get(here)
+        if (graph.width, graph.height) != (chosen.width, chosen.height) or certificate is None:
+            continue
+        if certificate.against == chosen.file and certificate.speedup > best:
+            fastest, best = graph, certificate.speedup
+    return fastest
 
 
 def _graphs(manifest: Manifest) -> str:
-    return ", ".join(f"{graph.width}x{graph.height} {graph.precision}" for graph in manifest.graphs)
+    return ", ".join(
+        f"{graph.width}x{graph.height} {graph.precision}" + (f" x{graph.batch}" if graph.batch > 1 else "")
+        for graph in manifest.graphs
+    )
 
 
 def _from_onnx(path: Path) -> EngineSpec:

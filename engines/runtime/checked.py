@@ -48,7 +48,7 @@ class CheckedEngine(ABC):
         precision_hint: PrecisionHint = "auto",
     ) -> None:
         self.spec = spec
-        self.max_batch = 1
+        self.max_batch = spec.batch
         self.outputs = tuple(spec.output.names if outputs is None else outputs)
         for name in self.outputs:
             if name not in spec.output.names:
@@ -66,7 +66,7 @@ class CheckedEngine(ABC):
         """Why a better backend was not taken; empty when there is nothing to say."""
         self._is_open = False
         self._expected = {name: (spec.output_shape(name), np.dtype(spec.output_dtype(name))) for name in self.outputs}
-        self._input = (spec.input.shape(), np.dtype(np.uint8))
+        self._input = (spec.input.shape(spec.batch), np.dtype(np.uint8))
 
     @classmethod
     @abstractmethod
@@ -106,10 +106,10 @@ class CheckedEngine(ABC):
         self._close()
 
     def infer(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
-        """One image into buffers the caller owns; buffers that are not named stay untouched.
+        """One batch into buffers the caller owns; buffers that are not named stay untouched.
 
         Args:
-            inputs: `{"image_bgr": (1, height, width, 3) uint8}`, C order.
+            inputs: `{"image_bgr": (batch, height, width, 3) uint8}`, C order; batch is the graph's own, mostly 1.
             outputs: any of the outputs the engine was opened with, shapes of `EngineSpec.output_shape`,
                 C order, writable.
 

@@ -67,15 +67,17 @@ def spec_from_graph(path: Path) -> EngineSpec:
         output=OutputSpec(classes, subject),
         palette=palette,
         precision=facts.metadata.get("precision", "fp32"),
+        batch=shape[0] or 1,
     )
 
 
 def check_contract(spec: EngineSpec, facts: GraphFacts, wanted: tuple[str, ...]) -> None:
     """Raise EngineMismatch where the graph, as a backend sees it, is not what `spec` promises."""
-    shape = spec.input.shape()
+    shape = spec.input.shape(spec.batch)
     if facts.inputs != {INPUT_NAME: ("uint8", shape)}:
         raise EngineMismatch(f"{spec.path}: takes {facts.inputs}, the manifest promises {INPUT_NAME} uint8 {shape}")
-    for name in wanted:
+    # Not only what is wanted: a wrong number of classes shows in the logits, and must not wait for the first frame.
+    for name in dict.fromkeys((*wanted, *(name for name in facts.outputs if name in spec.output.names))):
         expected = (spec.output_dtype(name), spec.output_shape(name))
         found = facts.outputs.get(name)
         if found is None:
