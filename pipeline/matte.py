@@ -64,8 +64,8 @@ class Matte:
     def _fill_labels(self) -> None:
         height, width = self._label_map.shape
         if self._labels_small is not None:
-            # Class indices have no in-between: nearest, never bilinear.
-            cv2.resize(self._labels_small, (width, height), dst=self._label_map, interpolation=cv2.INTER_NEAREST)
+            # Class indices have no in-between. INTER_NEAREST takes the pixel before the nearest one: half a pixel off.
+            cv2.resize(self._labels_small, (width, height), dst=self._label_map, interpolation=cv2.INTER_NEAREST_EXACT)
         elif self.subject == 0:
             cv2.threshold(self.alpha, HALF, 1, cv2.THRESH_BINARY_INV, dst=self._label_map)
         else:
