@@ -98,7 +98,7 @@ class Outcome:
     """`best.pt`, where one was kept."""
 
 
-class Watcher(Protocol):
+class Watcher:
     """Told what happens; inherit and override what is of interest."""
 
     def started(self, facts: StartFacts) -> None:

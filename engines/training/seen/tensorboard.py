@@ -1,0 +1,127 @@
+"""A training in TensorBoard: scalars every few steps, pictures at every evaluation.
+
+    tensorboard --logdir runs/toy
+
+Loss terms, learning rates, speed; mIoU and the IoU of each class; a grid of input, label and prediction for
+the same few pictures of each validation set, and one of the crops that are trained on. The trap: after a
+resume the old file still holds steps that come again; `purge_step` tells TensorBoard to hide them.
+"""
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from engines.errors import BackendUnavailable
+from engines.training.seen.pictures import coloured, grid, spread
+from engines.training.watch import EvaluationFacts, StartFacts, StepFacts, Watcher
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+    from engines.data.datasets import Pair
+
+__all__ = ["FOLDER", "TensorBoard"]
+
+FOLDER = "tensorboard"
+"""In the training's folder."""
+N_PICTURES = 4
+"""Of each validation set, and of the crops."""
+
+
+class TensorBoard(Watcher):
+    """Event files in `OUT/tensorboard`.
+
+    Args:
+        every: steps between two scalars; losses are means over them.
+
+    Raises:
+        BackendUnavailable: tensorboard is not installed.
+    """
+
+    def __init__(self, every: int = 10) -> None:
+        try:
+            from torch.utils import tensorboard
+        except ImportError as error:
+            raise BackendUnavailable("tensorboard is not installed; pip install 'segstream[train]'") from error
+        self._open = tensorboard.SummaryWriter
+        self.every = every
+        self._writer: SummaryWriter | None = None
+        self._recent: list[dict[str, float]] = []
+        self._shown: dict[str, list[Pair]] = {}
+        self._palette: tuple[tuple[int, int, int], ...] = ()
+        self._wants_crops = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def started(self, facts: StartFacts) -> None:
+        """Open the event file, and keep the config as text."""
+        import json
+
+        self._writer = self._open(
+            str(facts.out / FOLDER), purge_step=facts.first_step + 1 if facts.first_step else None
+        )
+        self._palette = facts.config.palette
+        told = json.dumps(facts.config.model_dump(mode="json"), indent=2)
+        self._writer.add_text("config", f"```\n{told}\n```", facts.first_step)
+
+    def stepped(self, facts: StepFacts) -> None:
+        """Scalars, every few steps."""
+        self._recent.append({"total": facts.loss, **facts.terms})
+        if facts.step % self.every and facts.step != facts.n_steps:
+            return
+        for name in {name for row in self._recent for name in row}:
+            values = [row[name] for row in self._recent if name in row]
+            self._scalar(f"loss/{name}", sum(values) / len(values), facts.step)
+        for group, rate in facts.learning_rates.items():
+            self._scalar(f"learning rate/{group}", rate, facts.step)
+        self._scalar("speed/images per s", facts.images_per_s, facts.step)
+        self._scalar("speed/waited for crops (s)", facts.waited_s, facts.step)
+        self._recent.clear()
+        if self._wants_crops:
+            self._wants_crops = False
+            self._crops(facts)
+
+    def evaluated(self, facts: EvaluationFacts) -> None:
+        """Scores of each set, and what the network makes of a few of its pictures."""
+        self._scalar("mIoU/all", facts.miou, facts.step)
+        for name, result in facts.scores.items():
+            self._scalar(f"mIoU/{name}", result.scores.miou, facts.step)
+            for label, value in result.scores.iou.items():
+                self._scalar(f"IoU {name}/{label}", value, facts.step)
+        for name, pairs in facts.sets.items():
+            if name not in self._shown:
+                self._shown[name] = spread(pairs, len(pairs), N_PICTURES)
+            self._predictions(name, facts)
+        self._wants_crops = True
+
+    def _scalar(self, tag: str, value: float, step: int) -> None:
+        assert self._writer is not None, "started comes first"
+        self._writer.add_scalar(tag, value, step)
+
+    def _image(self, tag: str, image_bgr: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", step: int) -> None:
+        assert self._writer is not None, "started comes first"
+        image_rgb = np.ascontiguousarray(image_bgr[..., ::-1])
+        self._writer.add_image(tag, image_rgb, step, dataformats="HWC")
+
+    def _predictions(self, name: str, facts: EvaluationFacts) -> None:
+        from engines.models.segmenters import P1Network
+
+        segmenter = P1Network(facts.network, tuple(facts.scores[name].scores.iou))
+        rows = []
+        for pair in self._shown[name]:
+            predicted = segmenter.logits(pair.image_bgr).argmax(axis=2).astype(np.uint8)
+            over = [coloured(pair.image_bgr, labels, self._palette) for labels in (pair.label_map, predicted)]
+            rows.append([pair.image_bgr, *over])
+        self._image(f"{name}: image, label, prediction", grid(rows), facts.step)
+
+    def _crops(self, facts: StepFacts) -> None:
+        images = facts.batch.images_bgr[:N_PICTURES].cpu().numpy()
+        labels = facts.batch.labels[:N_PICTURES].cpu().numpy()
+        over = [coloured(image, label_map, self._palette) for image, label_map in zip(images, labels, strict=True)]
+        self._image("crops that are trained on", grid([list(images), over]), facts.step)

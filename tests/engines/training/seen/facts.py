@@ -1,0 +1,84 @@
+"""Facts as a trainer tells them, made up; the watchers under test cannot know the difference."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engines.data.datasets import Pair
+from engines.data.loader import Batch
+from engines.evaluate import Evaluation
+from engines.metrics import Tally
+from engines.training.config import TrainConfig
+from engines.training.watch import EvaluationFacts, Outcome, StartFacts, StepFacts, Watcher
+from tests.engines.toy import CLASSES, PALETTE, picture
+
+N_STEPS = 40
+EVALUATE_EVERY = 20
+
+
+class Threshold(torch.nn.Module):
+    """A network of no weights that sees red squares, or, `is_blind`, nothing."""
+
+    def __init__(self, is_blind: bool = False) -> None:
+        super().__init__()
+        self.is_blind = is_blind
+
+    def normalise(self, images_bgr: torch.Tensor) -> torch.Tensor:
+        """uint8 BGR NHWC -> RGB NCHW in -1..1."""
+        return images_bgr.flip(-1).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    def forward(self, image_rgb: torch.Tensor) -> torch.Tensor:
+        """Logits at stride 4."""
+        red = image_rgb[:, :1, 2::4, 2::4] - image_rgb[:, 1:2, 2::4, 2::4] - 0.5
+        return torch.cat([torch.zeros_like(red), red * 0 - 1 if self.is_blind else red], dim=1)
+
+
+def config(**more: object) -> TrainConfig:
+    """A training of red squares."""
+    tree = {"name": "squares", "classes": CLASSES, "palette": PALETTE, "subject": CLASSES[1]}
+    schedule = {"steps": N_STEPS, "batch": 4}
+    return TrainConfig.model_validate({**tree, "sources": [{"format": "shapes"}], "schedule": schedule, **more})
+
+
+def pairs(n: int = 6) -> list[Pair]:
+    """Pictures of a validation set."""
+    return [Pair(f"toy_{index:02d}", *picture(index)) for index in range(n)]
+
+
+def evaluation(network: torch.nn.Module, shown: Sequence[Pair]) -> Evaluation:
+    """What `evaluate` would say of them."""
+    from engines.models.segmenters import P1Network
+
+    tally, segmenter = Tally(CLASSES), P1Network(network, CLASSES)
+    for pair in shown:
+        tally.add(segmenter.logits(pair.image_bgr).argmax(axis=2).astype(np.uint8), pair.label_map)
+    return Evaluation("P1", tally.scores(), 1.0)
+
+
+def play(watcher: Watcher, out: Path, first_step: int = 0, last_step: int = N_STEPS) -> Outcome:
+    """Tell a watcher a whole training, or a part of it; the loss of step n is 1 / n."""
+    watcher.started(StartFacts(config(), out, 6, first_step, N_STEPS, 100, 100, "cpu", "fp32"))
+    crops = [picture(index) for index in range(4)]
+    batch = Batch(
+        torch.from_numpy(np.stack([image for image, _ in crops])),
+        torch.from_numpy(np.stack([labels for _, labels in crops])),
+        torch.zeros(4, dtype=torch.bool),
+    )
+    shown, best = pairs(), 0.0
+    for step in range(first_step + 1, last_step + 1):
+        loss = 1 / step
+        terms = {"cross_entropy": loss / 4, "dice": loss * 3 / 4}
+        rates = {"backbone": 1e-3 / step, "head": 1e-2 / step}
+        watcher.stepped(StepFacts(step, N_STEPS, loss, terms, rates, 50.0, 0.01, float(N_STEPS - step), batch))
+        if step % EVALUATE_EVERY == 0:
+            network = Threshold(is_blind=step < N_STEPS)
+            scored = evaluation(network, shown)
+            is_best, best = scored.scores.miou >= best, max(best, scored.scores.miou)
+            watcher.evaluated(
+                EvaluationFacts(step, {"squares": scored}, scored.scores.miou, is_best, network, {"squares": shown})
+            )
+    outcome = Outcome(last_step, last_step == N_STEPS, best, ())
+    watcher.ended(outcome)
+    return outcome
