@@ -88,6 +88,8 @@ class Source(DatasetOptions):
     """Labels of this side become 255 where the teacher contradicts them."""
     is_distilled: bool = False
     """Its crops also get the teacher's soft labels."""
+    is_backdrop: bool = False
+    """Without subjects: those of other sources may be pasted onto it (`augment.paste_share`)."""
 
 
 def open_dataset(options: DatasetOptions, n_classes: int) -> Dataset:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engines.data.datasets import Distrust, Source, open_dataset
@@ -25,6 +26,7 @@ from engines.errors import DataError
 
 __all__ = ["Batch", "Group", "Source", "TrainingSet", "batches"]
 
+Image = NDArray[np.uint8]
 AHEAD = 4
 """Batches that wait for the trainer."""
 CACHE_MB = 1024
@@ -50,6 +52,7 @@ class Group:
     share: float
     pairs: Dataset | Sequence[Pair]
     is_distilled: bool = False
+    is_backdrop: bool = False
 
 
 class TrainingSet:
@@ -61,6 +64,9 @@ class TrainingSet:
         self.groups = tuple(groups)
         shares = np.array([group.share for group in groups])
         self.probabilities = shares / shares.sum()
+        backdrops = np.array([share * group.is_backdrop for share, group in zip(shares, groups, strict=True)])
+        # Where no source is a backdrop, windows without a subject are cut out of any.
+        self.backdrop_probabilities = backdrops / backdrops.sum() if backdrops.any() else self.probabilities
 
     @classmethod
     def read(
@@ -87,7 +93,7 @@ class TrainingSet:
                 if teacher is None:
                     raise DataError(f"{source.path}: distrust {source.distrust.value} needs `teacher` in the config")
                 pairs = [believed(pair, source.distrust, teacher, teacher_class) for pair in pairs]
-            groups.append(Group(source.share, pairs, source.is_distilled))
+            groups.append(Group(source.share, pairs, source.is_distilled, source.is_backdrop))
         return cls(groups)
 
     def __len__(self) -> int:
@@ -104,13 +110,21 @@ class TrainingSet:
         images, labels, is_distilled = zip(*made, strict=True)
         return Batch(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels)), torch.tensor(is_distilled))
 
-    def _crop(
-        self, augment: Augment, seed: int, step: int, place: int
-    ) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], np.ndarray[tuple[int, ...], np.dtype[np.uint8]], bool]:
+    def _crop(self, augment: Augment, seed: int, step: int, place: int) -> tuple[Image, Image, bool]:
         rng = np.random.default_rng((seed, step, place))
-        group = self.groups[int(rng.choice(len(self.groups), p=self.probabilities))]
-        image_bgr, label_map = augmented(group.pairs[int(rng.integers(len(group.pairs)))], augment, rng)
+        group = self._group(self.probabilities, rng)
+        image_bgr, label_map = augmented(_drawn(group, rng), augment, rng, self._backdrop)
         return image_bgr, label_map, group.is_distilled
+
+    def _backdrop(self, rng: np.random.Generator) -> Pair:
+        return _drawn(self._group(self.backdrop_probabilities, rng), rng)
+
+    def _group(self, probabilities: NDArray[np.float64], rng: np.random.Generator) -> Group:
+        return self.groups[int(rng.choice(len(self.groups), p=probabilities))]
+
+
+def _drawn(group: Group, rng: np.random.Generator) -> Pair:
+    return group.pairs[int(rng.integers(len(group.pairs)))]
 
 
 def batches(

@@ -60,7 +60,8 @@ def test_ignored_labels_inside_the_picture_keep_their_pixels() -> None:
     image, labels = picture(0)
     labels[:] = IGNORE
 
-    image_bgr, _ = augmented(Pair("void", image, labels), PLAIN, np.random.default_rng(0))
+    inside = PLAIN.model_copy(update={"scale_min": 2.0, "scale_max": 2.1})
+    image_bgr, _ = augmented(Pair("void", image, labels), inside, np.random.default_rng(0))
 
     assert image_bgr.mean() > 30
 
