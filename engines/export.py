@@ -23,13 +23,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engines.errors import ExportError, InputSizeError
-from engines.models.deeplab import SIDE_MULTIPLE, normalise
+from engines.models.deeplab import SIDE_MULTIPLE, DeepLab
 from engines.spec import INPUT_NAME, LOGITS_STRIDE, Graph, OutputSpec, ResizeRule, sha256_of
 
 __all__ = ["MAX_LOGIT_DIFFERENCE", "MIN_LABEL_AGREEMENT", "Meaning", "ServedGraph", "export_graph", "parity"]
 
 OPSET = 18
-NORMALISATION = "x / 127.5 - 1, RGB"
 MAX_LOGIT_DIFFERENCE = 1e-3
 """Between checkpoint and graph, both in float32: sums in another order differ by about 1e-5."""
 MIN_LABEL_AGREEMENT = 0.9999
@@ -56,7 +55,6 @@ class Meaning:
             "palette": json.dumps(self.palette),
             "subject": self.subject or "",
             "resize": self.resize.value,
-            "normalisation": NORMALISATION,
             "precision": "fp32",
         }
 
@@ -64,20 +62,21 @@ class Meaning:
 class ServedGraph(nn.Module):
     """A network between raw frames and finished planes, as it is exported."""
 
-    def __init__(self, model: nn.Module, subject: int | None, width: int, height: int) -> None:
+    def __init__(self, model: DeepLab, subject: int | None, width: int, height: int) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval()
         self.subject = subject
         self.rows = nn.Buffer(_bilinear(height).T.contiguous())
         self.columns = nn.Buffer(_bilinear(width))
         # BGR costs nothing: the first convolution takes its input channels in the other order.
-        first = self.model.get_parameter("backbone.features.0.0.weight")
-        first.data = first.data.flip(1).contiguous()
+        for name in self.model.first_convolutions:
+            first = self.model.get_parameter(name)
+            first.data = first.data.flip(1).contiguous()
 
     def forward(self, image_bgr: Tensor) -> tuple[Tensor, ...]:
         """(1, H, W, 3) uint8 -> logits (1, C, H/4, W/4) float32, [alpha (1, H, W) uint8,] labels (1, H, W) uint8."""
         planes_bgr = image_bgr.float().permute(0, 3, 1, 2)
-        logits = self.model(planes_bgr * (1 / 127.5) - 1.0)
+        logits = self.model(self.model.normalisation.of_planes(planes_bgr, is_bgr=True))
         if self.subject is None:
             return logits, _labels(logits)
         # log(p / (1 - p)) of the subject: with two classes just the difference of the logits.
@@ -94,7 +93,7 @@ class ServedGraph(nn.Module):
 
 
 def export_graph(
-    model: nn.Module, meaning: Meaning, width: int, height: int, path: Path, samples_bgr: Sequence[NDArray[np.uint8]]
+    model: DeepLab, meaning: Meaning, width: int, height: int, path: Path, samples_bgr: Sequence[NDArray[np.uint8]]
 ) -> Graph:
     """Write one static graph in float32 and check it against the network.
 
@@ -134,7 +133,7 @@ def export_graph(
     return Graph(file=path.name, width=width, height=height, precision="fp32", sha256=sha256_of(path))
 
 
-def parity(model: nn.Module, onnx: Path, samples_bgr: Sequence[NDArray[np.uint8]]) -> tuple[float, float]:
+def parity(model: DeepLab, onnx: Path, samples_bgr: Sequence[NDArray[np.uint8]]) -> tuple[float, float]:
     """Compare a graph (in ONNX Runtime, float32) with its network on images of the graph's size.
 
     Returns:
@@ -149,7 +148,7 @@ def parity(model: nn.Module, onnx: Path, samples_bgr: Sequence[NDArray[np.uint8]
         batch = image_bgr[None]
         logits, labels = session.run(["logits", "labels"], {INPUT_NAME: batch})
         with torch.inference_mode():
-            expected = model(normalise(torch.from_numpy(batch)))
+            expected = model(model.normalise(torch.from_numpy(batch)))
             expected_labels = _upsampled(expected).argmax(dim=1).numpy()
         largest = max(largest, float(np.abs(logits - expected.numpy()).max()))
         same += int((labels == expected_labels).sum())
@@ -188,7 +187,8 @@ def _write(served: ServedGraph, meaning: Meaning, width: int, height: int, path:
         del node.metadata_props[:]
         node.doc_string = ""
     del graph.metadata_props[:]
-    for key, value in meaning.as_metadata().items():
+    facts = {**meaning.as_metadata(), "normalisation": served.model.normalisation.text}
+    for key, value in facts.items():
         graph.metadata_props.add(key=key, value=value)
     del graph.graph.value_info[:]
     onnx.checker.check_model(graph)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from engines.data.datasets import IMAGE_SUFFIXES, read_image
 from engines.errors import DataError
-from engines.export import NORMALISATION, Meaning, export_graph
+from engines.export import Meaning, export_graph
 from engines.geometry import fit, resize_into
+from engines.models.deeplab import DeepLab
 from engines.names import read_manifest
 from engines.spec import EngineSpec, Graph, InputSpec, Manifest
 from engines.training.checkpoint import Checkpoint
@@ -50,7 +50,7 @@ def engine_from_checkpoint(
         out,
         samples_bgr,
         name=checkpoint.name,
-        model=f"{checkpoint.model.name}, MobileNetV2, output stride {checkpoint.model.output_stride}",
+        model=checkpoint.model.title,
         scores=checkpoint.scores,
         trained_on=checkpoint.trained_on,
         licences=licences,
@@ -58,7 +58,7 @@ def engine_from_checkpoint(
 
 
 def engine_from_network(
-    network: nn.Module,
+    network: DeepLab,
     meaning: Meaning,
     sizes: Sequence[tuple[int, int]],
     out: Path,
@@ -83,7 +83,7 @@ def engine_from_network(
             palette=meaning.palette,
             subject=meaning.subject,
             resize=meaning.resize,
-            normalisation=NORMALISATION,
+            normalisation=network.normalisation.text,
             model=model,
             graphs=tuple(graphs),
             default_graph=graphs[0].file,

@@ -1,4 +1,4 @@
-"""Atrous spatial pyramid pooling with separable convolutions.
+"""Atrous spatial pyramid pooling of v3 and v3+: branches side by side, concatenated and projected.
 
 The image-pooling branch averages over the whole feature map, black bars included: a model that will be
 fed letterboxed frames must see bars in training.
@@ -7,43 +7,29 @@ fed letterboxed frames must see bars in training.
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ASPP", "PointwiseConv", "SeparableConv"]
+from engines.models.layers import PointwiseConv, atrous_conv, pooled
 
-
-class PointwiseConv(nn.Sequential):
-    """1x1 convolution, batch norm, ReLU."""
-
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__(nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True))
-
-
-class SeparableConv(nn.Sequential):
-    """3x3 depthwise at an atrous rate, then 1x1; each with batch norm and ReLU (Chen et al. 2018, fig. 3)."""
-
-    def __init__(self, c_in: int, c_out: int, rate: int = 1) -> None:
-        super().__init__(
-            nn.Conv2d(c_in, c_in, 3, padding=rate, dilation=rate, groups=c_in, bias=False),
-            nn.BatchNorm2d(c_in),
-            nn.ReLU(inplace=True),
-            *PointwiseConv(c_in, c_out),
-        )
+__all__ = ["ASPP"]
 
 
 class ASPP(nn.Module):
-    """One 1x1, one atrous branch a rate, and image pooling, concatenated and projected."""
+    """One 1x1, one atrous branch a rate, and image pooling (Chen et al. 2017, fig. 5)."""
 
-    def __init__(self, c_in: int, channels: int, rates: tuple[int, ...]) -> None:
+    def __init__(
+        self, c_in: int, channels: int, rates: tuple[int, ...], is_separable: bool = True, drop_share: float = 0.0
+    ) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
-            [PointwiseConv(c_in, channels), *(SeparableConv(c_in, channels, rate) for rate in rates)]
+            [PointwiseConv(c_in, channels), *(atrous_conv(c_in, channels, rate, is_separable) for rate in rates)]
         )
         self.image_pooling = PointwiseConv(c_in, channels)
         self.project = PointwiseConv(channels * (len(rates) + 2), channels)
+        self.dropout = nn.Dropout(drop_share)
 
     def forward(self, high: Tensor) -> Tensor:
         """(n, c_in, h, w) -> (n, channels, h, w)."""
-        pooled = self.image_pooling(high.mean(dim=(2, 3), keepdim=True))
+        image_level = self.image_pooling(pooled(high))
         parts = [branch(high) for branch in self.branches]
-        parts.append(pooled.expand(-1, -1, high.shape[2], high.shape[3]))
-        projected: Tensor = self.project(torch.cat(parts, dim=1))
+        parts.append(image_level.expand(-1, -1, high.shape[2], high.shape[3]))
+        projected: Tensor = self.dropout(self.project(torch.cat(parts, dim=1)))
         return projected

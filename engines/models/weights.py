@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from engines.errors import CheckpointError
-from engines.models.deeplab import DeepLabV3, ModelConfig
+from engines.models.deeplab import DeepLab, ModelConfig, build
 
 __all__ = ["VOC_CLASSES", "load_backbone", "voc_deeplab", "voc_palette"]
 
@@ -37,12 +37,13 @@ def load_backbone(backbone: nn.Module, path: Path) -> None:
     _fill(backbone, kept, path)
 
 
-def voc_deeplab(path: Path) -> nn.Module:
+def voc_deeplab(path: Path) -> DeepLab:
     """The published Pascal VOC network, ready for evaluation."""
-    model = DeepLabV3(len(VOC_CLASSES), ModelConfig(name="deeplabv3"))
+    model = build(ModelConfig(version="voc"), len(VOC_CLASSES))
     arrays = {("backbone." + name if name.startswith("features.") else name): a for name, a in _arrays(path).items()}
     _fill(model, arrays, path)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def voc_palette(n_classes: int = len(VOC_CLASSES)) -> tuple[tuple[int, int, int], ...]:

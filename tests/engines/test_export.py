@@ -12,7 +12,7 @@ import torch
 from engines import export
 from engines.errors import EngineMismatch, ExportError, InputSizeError
 from engines.export import Meaning, ServedGraph, export_graph
-from engines.models.deeplab import ModelConfig, build
+from engines.models.deeplab import DeepLab, ModelConfig, build
 from engines.names import read_manifest, resolve
 from engines.publish import engine_from_checkpoint, record_scores
 from engines.training.checkpoint import Checkpoint
@@ -24,7 +24,7 @@ SCENE = Meaning(("sky", "road", "tree"), ((0, 0, 0), (9, 8, 7), (1, 2, 3)), None
 WIDTH, HEIGHT = 96, 64
 
 
-def _network(n_classes: int) -> torch.nn.Module:
+def _network(n_classes: int) -> DeepLab:
     """A network without training whose logits still differ from pixel to pixel: settled statistics, spread logits."""
     torch.set_num_threads(2)
     torch.manual_seed(0)
@@ -177,8 +177,8 @@ def test_a_checkpoint_becomes_an_engine_that_opens_by_its_manifest(tmp_path: Pat
         "small", SMALL, TWO, _network(2).state_dict(), scores={"P1/x/miou": 0.5}, trained_on=("a set",)
     )
 
-    path = engine_from_checkpoint(checkpoint, [(WIDTH, HEIGHT), (64, 64)], tmp_path, licences=["CC0"])
-    spec = resolve(f"{path}@64x64")
+    path = engine_from_checkpoint(checkpoint, [(WIDTH, HEIGHT), (64, 96)], tmp_path, licences=["CC0"])
+    spec = resolve(f"{path}@64x96")
     record_scores(spec, {"P2/x/miou": 0.25})
 
     manifest = read_manifest(path)
@@ -186,6 +186,6 @@ def test_a_checkpoint_becomes_an_engine_that_opens_by_its_manifest(tmp_path: Pat
     assert [graph.scores for graph in manifest.graphs] == [{}, {"P2/x/miou": 0.25}]
     assert (manifest.scores, manifest.trained_on, manifest.licences) == ({"P1/x/miou": 0.5}, ("a set",), ("CC0",))
     manifest.model_copy()
-    (tmp_path / "small-64x64-fp32.onnx").write_bytes(b"other")
+    (tmp_path / "small-64x96-fp32.onnx").write_bytes(b"other")
     with pytest.raises(EngineMismatch):
-        resolve(f"{path}@64x64")
+        resolve(f"{path}@64x96")

@@ -8,7 +8,7 @@ import torch
 
 from engines.errors import CheckpointError
 from engines.models.backbones import MobileNetV2
-from engines.models.deeplab import DeepLabV3Plus, ModelConfig, build, normalise
+from engines.models.deeplab import ModelConfig, build, normalise
 from engines.models.weights import VOC_CLASSES, load_backbone, voc_deeplab, voc_palette
 
 SMALL = ModelConfig(aspp_channels=8, low_channels=4)
@@ -19,10 +19,10 @@ def _two_threads() -> None:
     torch.set_num_threads(2)
 
 
-@pytest.mark.parametrize("name", ["deeplabv3plus", "deeplabv3"])
+@pytest.mark.parametrize("name", ["v3plus", "voc"])
 def test_logits_come_at_a_quarter_of_the_size(name: str) -> None:
     """Both networks give (n, C, H/4, W/4), for sides that are multiples of 32."""
-    model = build(ModelConfig.model_validate({**SMALL.model_dump(), "name": name}), n_classes=5).eval()
+    model = build(ModelConfig.model_validate({**SMALL.model_dump(), "version": name}), n_classes=5).eval()
 
     with torch.inference_mode():
         logits = model(torch.zeros(1, 3, 64, 96))
@@ -51,7 +51,7 @@ def test_a_removed_stride_becomes_dilation() -> None:
 
 def test_the_shipped_shape_has_the_stated_size() -> None:
     """2.15 M parameters with two classes: what the model card says."""
-    n_parameters = sum(p.numel() for p in DeepLabV3Plus(2, ModelConfig()).parameters())
+    n_parameters = sum(p.numel() for p in build(ModelConfig(), 2).parameters())
 
     assert n_parameters == pytest.approx(2.15e6, rel=0.01)
 

@@ -5,17 +5,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from engines.models.deeplab import DeepLab, ModelConfig
 from engines.models.segmenters import P1Network, P2Network
 from engines.spec import InputSpec
 
 CLASSES = ("dark", "bright")
 
 
-class SeesBright(nn.Module):
+class SeesBright(DeepLab):
     """Logits at stride 4: how bright a cell is; remembers the sizes it was shown."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(len(CLASSES), ModelConfig())
         self.seen: list[tuple[int, ...]] = []
 
     def forward(self, image_rgb: Tensor) -> Tensor:

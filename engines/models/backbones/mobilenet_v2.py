@@ -1,20 +1,19 @@
 """MobileNetV2, cut after its last inverted residual, with a chosen output stride.
 
-Parameter names are torchvision's (`features.N...`), so its published weights load with `strict=True`;
-torchvision itself is not needed. The trap: with output stride 16 the blocks after the removed stride keep
-their weights but need dilation 2, else they see half of what they were trained to see.
+Parameter names are torchvision's (`features.N...`), without `features.18`, which only the classifier needs. The
+trap: with output stride 16 the blocks after the removed stride keep their weights but need dilation 2, else they
+see half of what they were trained to see.
 """
 
 from torch import Tensor, nn
 
-__all__ = ["HIGH_CHANNELS", "LOW_CHANNELS", "ConvNormActivation", "InvertedResidual", "MobileNetV2"]
+from engines.models.backbones.base import Backbone
 
-LOW_CHANNELS = 24
-"""Channels of the feature map at stride 4 (`features.3`)."""
-HIGH_CHANNELS = 320
-"""Channels of the last feature map (`features.17`)."""
+__all__ = ["ConvNormActivation", "InvertedResidual", "MobileNetV2", "divisible_by_8"]
 
 LOW_LEVEL_BLOCK = 3
+STEM_CHANNELS = 32
+EXPANSION = 6
 STAGES = (
     # expansion, channels, blocks, stride: Sandler et al. 2018, table 2
     (1, 16, 1, 1),
@@ -72,36 +71,59 @@ class InvertedResidual(nn.Module):
         return x + filtered if self.has_shortcut else filtered
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(Backbone):
     """`mobilenet_v2().features[:18]` of torchvision, with an output stride of 8, 16 or 32."""
 
-    def __init__(self, output_stride: int = 16) -> None:
+    first_convolution = "features.0.0.weight"
+
+    def __init__(self, output_stride: int = 16, width: float = 1.0) -> None:
         super().__init__()
         if output_stride not in (8, 16, 32):
             raise ValueError(f"output stride {output_stride}: expected 8, 16 or 32")
-        features: list[nn.Module] = [ConvNormActivation(3, 32, stride=2)]
-        c_in, reached, dilation = 32, 2, 1
+        c_in = divisible_by_8(STEM_CHANNELS * width)
+        features: list[nn.Module] = [ConvNormActivation(3, c_in, stride=2)]
+        reached, dilation = 2, 1
         for expansion, channels, blocks, wanted in STAGES:
             stride, first_dilation = wanted, dilation
             if wanted == 2 and reached == output_stride:
                 # The stride goes; the block that had it keeps its dilation, the ones after it double theirs.
                 stride, dilation = 1, dilation * 2
             reached *= stride
+            c_out = divisible_by_8(channels * width)
             for block in range(blocks):
                 is_first = block == 0
                 features.append(
                     InvertedResidual(
-                        c_in, channels, stride if is_first else 1, expansion, first_dilation if is_first else dilation
+                        c_in, c_out, stride if is_first else 1, expansion, first_dilation if is_first else dilation
                     )
                 )
-                c_in = channels
+                c_in = c_out
         self.features = nn.Sequential(*features)
+        self.low_channels = divisible_by_8(STAGES[1][1] * width)
+        self.high_channels = c_in
 
     def forward(self, image_rgb: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, 3, H, W) in -1..1 -> (n, 24, H/4, W/4) and (n, 320, H/stride, W/stride)."""
+        """See `Backbone`; with width 1 the maps have 24 and 320 channels."""
         low = x = image_rgb
         for index, block in enumerate(self.features):
             x = block(x)
             if index == LOW_LEVEL_BLOCK:
                 low = x
         return low, x
+
+    def extra_block(self, c_in: int, rates: tuple[int, int, int]) -> tuple[nn.Module, int]:
+        """Three more inverted residuals of 160 channels, as the last stage that has three.
+
+        The paper cascades ResNet only; this is the same idea at a size that fits the network.
+        """
+        c_out = self.features.get_submodule("16.conv.3").num_features
+        assert isinstance(c_out, int)
+        units = [InvertedResidual(c_in, c_out, 1, EXPANSION, rates[0])]
+        units += [InvertedResidual(c_out, c_out, 1, EXPANSION, rate) for rate in rates[1:]]
+        return nn.Sequential(*units), c_out
+
+
+def divisible_by_8(channels: float) -> int:
+    """The nearest multiple of 8 that loses at most a tenth: what both MobileNet papers' code rounds channels to."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded

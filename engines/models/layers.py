@@ -1,0 +1,54 @@
+"""The convolutions that heads are made of, and how maps are brought to one size.
+
+The trap: `separable` changes parameter names too, so it belongs to the model's config.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["DenseConv", "PointwiseConv", "SeparableConv", "atrous_conv", "pooled", "resized_to"]
+
+
+class PointwiseConv(nn.Sequential):
+    """1x1 convolution, batch norm, ReLU."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True))
+
+
+class DenseConv(nn.Sequential):
+    """3x3 convolution at an atrous rate, batch norm, ReLU."""
+
+    def __init__(self, c_in: int, c_out: int, rate: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(c_in, c_out, 3, padding=rate, dilation=rate, bias=False),
+            nn.BatchNorm2d(c_out),
+            nn.ReLU(inplace=True),
+        )
+
+
+class SeparableConv(nn.Sequential):
+    """3x3 depthwise at an atrous rate, then 1x1; each with batch norm and ReLU (Chen et al. 2018, fig. 3)."""
+
+    def __init__(self, c_in: int, c_out: int, rate: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(c_in, c_in, 3, padding=rate, dilation=rate, groups=c_in, bias=False),
+            nn.BatchNorm2d(c_in),
+            nn.ReLU(inplace=True),
+            *PointwiseConv(c_in, c_out),
+        )
+
+
+def atrous_conv(c_in: int, c_out: int, rate: int, is_separable: bool) -> nn.Module:
+    """3x3 at a rate with batch norm and ReLU, of the kind that the config asks for."""
+    return SeparableConv(c_in, c_out, rate) if is_separable else DenseConv(c_in, c_out, rate)
+
+
+def pooled(x: Tensor) -> Tensor:
+    """(n, c, h, w) -> (n, c, 1, 1): the mean over the whole map, black bars included."""
+    return x.mean(dim=(2, 3), keepdim=True)
+
+
+def resized_to(x: Tensor, like: Tensor) -> Tensor:
+    """Bilinear, to the height and width of another map."""
+    return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
