@@ -86,6 +86,8 @@ class Source(DatasetOptions):
     """How often it is drawn, against the other sources' shares."""
     distrust: Distrust = Distrust.NOTHING
     """Labels of this side become 255 where the teacher contradicts them."""
+    distrust_scale: float = Field(2.0, gt=0, le=4)
+    """The teacher looks at a picture so much larger: spectators are small, and missing one costs more than time."""
     is_distilled: bool = False
     """Its crops also get the teacher's soft labels."""
     is_backdrop: bool = False

@@ -7,7 +7,7 @@ interpreter's lock.
 
 import queue
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -15,12 +15,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from engines.data.datasets import Distrust, Source, open_dataset
+from engines.data.formats.clip import Clip
 from engines.data.pairs import Dataset, Pair
 from engines.data.transforms import Augment, augmented
-from engines.data.trust import believed
+from engines.data.trust import Believed, Teacher, Witness
 from engines.data.views import Budget, Kept
 from engines.errors import DataError
 
@@ -73,14 +74,17 @@ class TrainingSet:
         cls,
         sources: Sequence[Source],
         n_classes: int,
-        teacher: nn.Module | None = None,
+        teacher: Teacher | None = None,
         teacher_class: int = 0,
         cache_mb: float = CACHE_MB,
+        say: Callable[[str], None] | None = None,
     ) -> "TrainingSet":
         """Open every source; `teacher` is asked where a source distrusts its labels.
 
         Args:
+            teacher_class: the teacher's class for the subject.
             cache_mb: decoded pictures stay in memory up to so much, in order of their first use.
+            say: takes a line of progress now and then while the teacher looks.
 
         Raises:
             DataError: a source cannot be read, or distrusts its labels and there is no teacher.
@@ -88,11 +92,14 @@ class TrainingSet:
         budget = Budget(int(cache_mb * 1e6))
         groups = []
         for source in sources:
-            pairs: Dataset | Sequence[Pair] = Kept(open_dataset(source, n_classes), budget)
+            pairs = open_dataset(source, n_classes)
             if source.distrust is not Distrust.NOTHING:
                 if teacher is None:
                     raise DataError(f"{source.path}: distrust {source.distrust.value} needs `teacher` in the config")
-                pairs = [believed(pair, source.distrust, teacher, teacher_class) for pair in pairs]
+                witness = Witness(teacher, teacher_class, source.distrust_scale)
+                pairs = Believed(pairs, source.distrust, witness, say)
+            # A clip lies in memory as it is.
+            pairs = pairs if isinstance(pairs, Clip) else Kept(pairs, budget)
             groups.append(Group(source.share, pairs, source.is_distilled, source.is_backdrop))
         return cls(groups)
 
