@@ -10,13 +10,14 @@ import sys
 import click
 
 from configs import ConfigError
+from engines.commands.compare import compare
 from engines.commands.evaluate import evaluate
 from engines.commands.export import export
 from engines.commands.look import inspect, predict
 from engines.commands.train import train
 from engines.errors import EngineError, EngineNotFound, InputSizeError
 
-COMMANDS = (train, evaluate, export, predict, inspect)
+COMMANDS = (train, evaluate, compare, export, predict, inspect)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -14,7 +14,7 @@ from engines.errors import EngineError
 from engines.segmenters import Averaged, P2Engine, Refined, Segmenter
 from engines.spec import EngineSpec, InputSpec, ResizeRule
 
-__all__ = ["Protocol", "Target", "is_checkpoint", "opened"]
+__all__ = ["OutputStride", "Protocol", "Target", "is_checkpoint", "opened", "served_size"]
 
 Protocol = Literal["P1", "P2"]
 OutputStride = Literal[8, 16, 32]
@@ -38,6 +38,14 @@ class Target:
 def is_checkpoint(target: str) -> bool:
     """Whether it names a `.pt` file."""
     return Path(target).suffix == ".pt"
+
+
+def served_size(engine: str) -> tuple[int, int]:
+    """(width, height) of a graph."""
+    from engines.names import resolve
+
+    spec = resolve(engine).input
+    return spec.width, spec.height
 
 
 @contextmanager

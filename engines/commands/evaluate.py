@@ -1,99 +1,167 @@
 """`evaluate`: the scores of a checkpoint, a graph or an engine."""
 
-from collections.abc import Iterable
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from engines.commands.labelled import Labelled, data_options
+from engines.commands.lists import Lists
 from engines.commands.options import Size, need_torch, wxh
+from engines.commands.progress import Progress
 
 if TYPE_CHECKING:
-    from engines.data.datasets import Pair
-    from engines.evaluate import Evaluation
+    from engines.evaluate import Evaluation, Seen
+    from engines.metrics import Metric
+    from engines.targets import OutputStride, Protocol, Target
 
 __all__ = ["evaluate"]
 
+METRIC_NAMES = ("boundary", "trimap", "calibration", "intervals", "temporal")
+"""As `engines.metrics.METRICS`, without importing OpenCV for `--help`."""
+N_WORST = 10
+STRIDES: "dict[str, OutputStride]" = {"8": 8, "16": 16, "32": 32}
 
-@click.command()
+
+@click.command(cls=Lists)
 @click.argument("target", metavar="ENGINE|CHECKPOINT|ONNX")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder with images/ and masks/.")
-@click.option("--format", "data_format", type=click.Choice(["folder"]), default="folder", show_default=True)
-@click.option("--prefix", default="", help="Only images whose name begins so.")
+@data_options
 @click.option("--protocol", type=click.Choice(["P1", "P2"]), help="Default: P1 for a checkpoint, P2 for a graph.")
 @click.option("--size", type=wxh, default="512x288", help="Of P2 with a checkpoint.", show_default=True)
 @click.option("--backend", default="auto", show_default=True)
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many images.")
+@click.option(
+    "--scales", type=float, multiple=True, default=(1.0,), help="Average over inputs of these sizes: 0.5 1 1.5."
+)
+@click.option("--flip", is_flag=True, help="Average with the mirrored picture.")
+@click.option("--output-stride", type=click.Choice(list(STRIDES)), help="Other than the checkpoint was trained with.")
+@click.option("--crf", metavar="PRESET", help="Dense CRF after it: deeplab or crf-readme.")
+@click.option(
+    "--metrics",
+    type=click.Choice([*METRIC_NAMES, "all", "none"]),
+    multiple=True,
+    help="Beside IoU; default all, of these temporal only for a clip.",
+)
+@click.option("--contact-sheet", type=click.Path(path_type=Path, dir_okay=False), help="The ten worst, as a PNG.")
+@click.option(
+    "--save-predictions", type=click.Path(path_type=Path, file_okay=False), help="Label maps as DIR/NAME.png."
+)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the scores here.")
 @click.option("--record", metavar="NAME", help="Note IoU and mIoU as PROTOCOL/NAME in the checkpoint or manifest.")
 def evaluate(
     target: str,
-    data: Path,
-    data_format: str,
-    prefix: str,
-    protocol: str | None,
+    labelled: Labelled,
+    protocol: "Protocol | None",
     size: Size,
     backend: str,
-    limit: int | None,
+    scales: tuple[float, ...],
+    flip: bool,
+    output_stride: str | None,
+    crf: str | None,
+    metrics: tuple[str, ...],
+    contact_sheet: Path | None,
+    save_predictions: Path | None,
     json_path: Path | None,
     record: str | None,
 ) -> None:
     """Score a checkpoint (P1 or P2), an ONNX file or an engine (P2) on pictures with masks."""
-    if Path(target).suffix == ".pt":
-        result = _evaluated_checkpoint(Path(target), data, prefix, protocol or "P1", size, limit, record)
+    from engines.targets import is_checkpoint, opened
+
+    if is_checkpoint(target):
+        need_torch()
     elif protocol == "P1":
         raise click.UsageError(f"P1 is the protocol of checkpoints; {target} has one fixed size, so it is P2")
-    else:
-        result = _evaluated_engine(target, data, prefix, backend, limit, record)
+    if record and (scales != (1.0,) or flip or crf or output_stride):
+        raise click.UsageError("--record notes what is served; leave out --scales, --flip, --crf, --output-stride")
+    if any(not 0 < scale <= 4 for scale in scales):
+        raise click.UsageError(f"--scales {' '.join(map(str, scales))}: expected factors above 0 and up to 4")
+    with opened(
+        target,
+        protocol=protocol,
+        size=size,
+        backend=backend,
+        scales=scales,
+        flips=flip,
+        output_stride=STRIDES[output_stride] if output_stride else None,
+        crf=crf,
+    ) as found:
+        result = _scored(found, labelled, _metrics(metrics, labelled), contact_sheet, save_predictions)
+    _tell(found, labelled, result)
+    if contact_sheet is not None:
+        click.echo(f"evaluate: the worst pictures are in {contact_sheet}")
     if json_path is not None:
-        result.write(json_path, target=target, data=str(data), prefix=prefix, format=data_format)
-    scores = result.scores
-    told = ", ".join(f"{name} {value:.4f}" for name, value in scores.iou.items())
-    click.echo(f"{result.protocol} {data}{f' {prefix}*' if prefix else ''}: {scores.n_images} images, pooled")
-    click.echo(f"  IoU {told}; mIoU {scores.miou:.4f}")
-    click.echo(f"  pixel accuracy {scores.pixel_accuracy:.4f}, boundary F (2 px) {scores.mean_boundary_f:.4f}")
-    click.echo(f"  {result.ms_per_image:.1f} ms per image (median; resize, network, way back)")
-
-
-def _evaluated_checkpoint(
-    path: Path, data: Path, prefix: str, protocol: str, size: Size, limit: int | None, record: str | None
-) -> "Evaluation":
-    need_torch()
-    from engines.evaluate import evaluate as scored
-    from engines.models.segmenters import P1Network, P2Network
-    from engines.spec import InputSpec
-    from engines.training.checkpoint import Checkpoint
-
-    checkpoint = Checkpoint.load(path)
-    classes, network = checkpoint.meaning.classes, checkpoint.network()
-    served = InputSpec(size[1], size[0], checkpoint.meaning.resize)
-    segmenter = P1Network(network, classes) if protocol == "P1" else P2Network(network, classes, served)
-    result = scored(segmenter, _pairs(data, len(classes), prefix, limit))
+        result.write(json_path, target=target, **labelled.as_json())
     if record:
-        key = protocol if protocol == "P1" else f"P2@{size[0]}x{size[1]}"
-        checkpoint.scores.update(result.recorded(f"{key}/{record}"))
-        checkpoint.save(path)
+        click.echo(f"evaluate: noted in {_recorded(target, found, result, record)}")
+
+
+def _metrics(asked: tuple[str, ...], labelled: Labelled) -> "tuple[Metric, ...]":
+    from engines.metrics import METRICS
+
+    if "none" in asked:
+        return ()
+    if not asked or "all" in asked:
+        wants_time = "all" in asked or labelled.is_clip
+        return tuple(metric for metric in METRICS if metric != "temporal" or wants_time)
+    return tuple(metric for metric in METRICS if metric in asked)
+
+
+def _scored(
+    found: "Target",
+    labelled: Labelled,
+    metrics: "tuple[Metric, ...]",
+    contact_sheet: Path | None,
+    save_predictions: Path | None,
+) -> "Evaluation":
+    from engines.contact_sheet import WorstPictures
+    from engines.evaluate import evaluate as scored
+
+    pairs, n = labelled.open(found.segmenter.classes)
+    worst = WorstPictures(N_WORST)
+    with Progress("evaluate", n) as progress:
+
+        def watch(seen: "Seen") -> None:
+            progress.step()
+            if contact_sheet is not None:
+                worst.add(seen)
+            if save_predictions is not None:
+                _save(seen, save_predictions)
+
+        result = scored(found.segmenter, pairs, metrics=metrics, watch=watch)
+    if contact_sheet is not None:
+        worst.write(contact_sheet, found.segmenter.classes, found.palette)
     return result
 
 
-def _evaluated_engine(
-    target: str, data: Path, prefix: str, backend: str, limit: int | None, record: str | None
-) -> "Evaluation":
-    from engines.evaluate import P2Engine
-    from engines.evaluate import evaluate as scored
-    from engines.runtime import open_engine
+def _save(seen: "Seen", folder: Path) -> None:
+    import cv2
 
-    with open_engine(target, backend=backend, outputs=("logits",)) as engine:
-        result = scored(P2Engine(engine), _pairs(data, len(engine.spec.output.classes), prefix, limit))
-    if record:
+    from engines.errors import EngineError
+
+    path = folder / f"{seen.pair.name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), seen.label_map):
+        raise EngineError(f"{path}: the prediction cannot be written; is the disk full, or the folder read-only?")
+
+
+def _tell(found: "Target", labelled: Labelled, result: "Evaluation") -> None:
+    from engines.score_table import evaluation_lines
+
+    click.echo(f"{result.protocol} {found.title}")
+    click.echo(f"{labelled.title}: {result.scores.n_images} pictures, pooled")
+    for line in evaluation_lines(result):
+        click.echo(line)
+
+
+def _recorded(target: str, found: "Target", result: "Evaluation", name: str) -> Path:
+    scores = result.recorded(f"{found.key}/{name}")
+    if found.spec is not None:
         from engines.publish import record_scores
 
-        click.echo(f"evaluate: noted in {record_scores(engine.spec, result.recorded(f'P2/{record}'))}")
-    return result
+        return record_scores(found.spec, scores)
+    from engines.training.checkpoint import Checkpoint
 
-
-def _pairs(data: Path, n_classes: int, prefix: str, limit: int | None) -> "Iterable[Pair]":
-    from engines.data.datasets import Folder
-
-    return islice(Folder(data, n_classes, prefix), limit)
+    path = Path(target)
+    checkpoint = Checkpoint.load(path)
+    checkpoint.scores.update(scores)
+    checkpoint.save(path)
+    return path

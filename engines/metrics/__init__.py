@@ -6,11 +6,12 @@ mean over images is another number.
 """
 
 from engines.metrics.boundary import BAND_PX, BOUNDARY_PX, RADII_PX
-from engines.metrics.compared import Agreement, Comparison
+from engines.metrics.compared import AGREEMENT_BAND_PX, Agreement, Comparison
 from engines.metrics.tally import METRICS, Counts, Metric, Scores, Tally
 from engines.metrics.temporal import Steadiness, TemporalTally
 
 __all__ = [
+    "AGREEMENT_BAND_PX",
     "BAND_PX",
     "BOUNDARY_PX",
     "METRICS",
