@@ -3,6 +3,7 @@
 EngineError                 base; the command line prints it as one line
 ├── CheckpointError         a .pt file that cannot be read, or does not fit the model
 ├── DataError               a data set with missing pairs, wrong sizes or wrong values
+├── TrainingError           a training that cannot start or go on: numbers, memory, space, processes
 ├── ExportError             a graph that could not be written or differs from its checkpoint
 ├── EngineNotFound          no engine of that name, size or precision
 ├── EngineMismatch          a manifest and its file, or a file and this machine, disagree
@@ -21,6 +22,10 @@ class CheckpointError(EngineError):
 
 class DataError(EngineError):
     """A data set that cannot be used as it is."""
+
+
+class TrainingError(EngineError):
+    """A training that cannot start, or cannot go on as it is."""
 
 
 class ExportError(EngineError):

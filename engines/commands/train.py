@@ -21,8 +21,9 @@ def train(config: Path, out: Path, resume: bool, overrides: tuple[str, ...]) -> 
     need_torch()
     from engines.training.config import TrainConfig
     from engines.training.train import run
+    from engines.training.watch import Lines
 
-    outcome = run(load(TrainConfig, config, overrides), out, resume=resume, say=click.echo)
+    outcome = run(load(TrainConfig, config, overrides), out, resume, watchers=[Lines(click.echo)])
     if not outcome.is_finished:
         raise KeyboardInterrupt
-    click.echo(f"train: finished after {outcome.step} steps, best P1 mIoU {outcome.best_miou:.4f}, {out / 'best.pt'}")
+    click.echo(f"train: finished after {outcome.step} steps, best mIoU {outcome.best_miou:.4f}, {out / 'best.pt'}")

@@ -1,67 +1,105 @@
-"""The options of a training, as its YAML file holds them."""
+"""A training, as its YAML file holds it: what is trained on what, and how it is scored.
 
+How it is trained (rates, losses, batch norm, distillation) is in `engines.training.recipe`. A config is all that
+a run needs: the same file, seed and number of processes give the same weights on the same machine.
+"""
+
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs import Options
+from engines.data.datasets import DatasetOptions
 from engines.data.loader import Source
 from engines.data.transforms import Augment
 from engines.export import Meaning
 from engines.models.deeplab import ModelConfig
 from engines.spec import ResizeRule
+from engines.training.recipe import BatchNorm, Distil, Losses, Optimiser, Schedule, Temporal
 
-__all__ = ["Schedule", "TrainConfig", "Validation"]
-
-
-class Schedule(Options):
-    """How long, how fast, how often."""
-
-    steps: int = Field(1500, gt=0)
-    batch: int = Field(16, gt=1)
-    backbone_lr: float = Field(1.5e-4, gt=0)
-    head_lr: float = Field(1.5e-3, gt=0)
-    power: float = Field(0.9, gt=0)
-    warm_up: int = Field(30, ge=0)
-    """Steps over which the learning rates rise."""
-    weight_decay: float = Field(0.01, ge=0)
-    dice_weight: float = Field(1.0, ge=0)
-    average_decay: float = Field(0.995, ge=0, lt=1)
-    """Of the averaged weights, which are what is kept."""
-    evaluate_every: int = Field(300, gt=0)
-    save_every: int = Field(100, gt=0)
+__all__ = ["Precision", "Schedule", "TrainConfig", "Validation"]
 
 
-class Validation(Options):
-    """What the averaged weights are scored on while training (protocol P1)."""
+class Precision(StrEnum):
+    """The arithmetic of the network; losses, weights and averages are float32 always."""
 
-    path: Path
-    prefix: str = ""
+    AUTO = "auto"
+    """bf16 on a GPU and on a CPU that has it in hardware, else fp32."""
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+    """GPU only, with a scaled loss."""
+
+
+class Validation(DatasetOptions):
+    """A labelled set that the averaged weights are scored on while training."""
+
+    name: str | None = None
+    """In scores and reports; by default the prefix, else the last part of the path."""
+    size: str | None = None
+    """`WxH` scores under P2 at this size; without it P1 (longer side 512)."""
+    weight: float = Field(1.0, ge=0)
+    """Of its mIoU in the mean that decides which checkpoint is best; 0 only watches."""
+    limit: int | None = Field(None, gt=0)
+    """At most so many pictures."""
+
+    @property
+    def title(self) -> str:
+        """The name, or what stands for it."""
+        return self.name or self.prefix.strip("_") or self.path.name or str(self.format or "validation")
 
 
 class TrainConfig(Options):
     """One training."""
 
     name: str
+    """Of the engine that comes of it."""
     classes: tuple[str, ...] = Field(min_length=2)
+    """Class 0 is the background where there is one."""
     palette: tuple[tuple[int, int, int], ...]
+    """(R, G, B) of each class, for pictures."""
     subject: str | None = None
+    """The class that an alpha matte shows; None gives labels only."""
     resize: ResizeRule = ResizeRule.LETTERBOX
-    seed: int = 0
+    """How the stream brings frames to the engine's size."""
+    seed: int = Field(0, ge=0)
+    """Of crops, initial weights and dropout."""
     threads: int = Field(2, gt=0)
-    is_bf16: bool = True
-    """bf16 autocast: twice as fast on a CPU that has it, slower on one that has not."""
+    """CPU threads of the network's arithmetic."""
+    loader_threads: int = Field(1, gt=0)
+    """Threads that make crops; the crops do not depend on it."""
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`; `auto` takes a GPU where there is one."""
+    precision: Precision = Precision.AUTO
+    compile: bool = False
+    """`torch.compile`: minutes to start, then faster on a GPU."""
     model: ModelConfig = ModelConfig()
-    backbone_weights: Path | None = None
-    """`.npz` with torchvision's names; None starts from noise."""
+    backbone_weights: str | None = None
+    """`.npz` or `.pth` with torchvision's names, `imagenet` for the published ones; None starts from noise."""
+    init_from: Path | None = None
+    """A checkpoint to start from; its head is kept only when the classes are the same."""
     teacher: Path | None = None
-    """Pascal VOC `.npz`, asked where a source distrusts its labels."""
+    """Pascal VOC `.npz`, a checkpoint or an ONNX graph: asked where a source distrusts its labels, and by `distil`."""
     sources: tuple[Source, ...] = Field(min_length=1)
-    validation: Validation | None = None
+    """What is trained on."""
+    validation: tuple[Validation, ...] = ()
+    """One set or several; their weighted mean mIoU decides which checkpoint is best."""
     augment: Augment = Augment()
     schedule: Schedule = Schedule()
+    optimiser: Optimiser = Optimiser()
+    losses: Losses = Losses()
+    batch_norm: BatchNorm = BatchNorm()
+    distil: Distil = Distil()
+    temporal: Temporal = Temporal()
     trained_on: tuple[str, ...] = ()
     """What the model card and the manifest say about the data."""
+
+    @field_validator("validation", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, dict) else value or ()
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":
@@ -69,6 +107,14 @@ class TrainConfig(Options):
             raise ValueError(f"palette has {len(self.palette)} colours for {len(self.classes)} classes")
         if self.subject is not None and self.subject not in self.classes:
             raise ValueError(f"subject {self.subject!r} is not one of the classes {list(self.classes)}")
+        labels = [validation.title for validation in self.validation]
+        if len(set(labels)) != len(labels):
+            raise ValueError(f"validation sets need different names, got {labels}; give each a `name`")
+        if self.teacher is None and (self.distil.labelled > 0 or any(source.is_distilled for source in self.sources)):
+            raise ValueError("distillation needs a `teacher`: a Pascal VOC .npz, a checkpoint or an ONNX graph")
+        weights = self.losses.class_weights
+        if isinstance(weights, tuple) and len(weights) != len(self.classes):
+            raise ValueError(f"losses.class_weights has {len(weights)} values for {len(self.classes)} classes")
         return self
 
     @property

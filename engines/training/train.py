@@ -1,214 +1,207 @@
-"""The training loop: AdamW, poly, frozen backbone statistics, averaged weights.
+"""The training loop: step, look now and then, keep the best, be ready to stop at any moment.
 
     python -m engines train configs/train/person.yaml --out runs/person
+    torchrun --nproc-per-node 2 -m engines train configs/train/person.yaml --out runs/person
 
-The trap: the backbone's batch-norm *statistics* stay as they came (its weights do learn), because they were
-measured on far more pictures than a batch of 16 shows. `run` stops at the end of a step when asked to, writes
-`last.pt`, and goes on from there with `resume`.
+`best.pt` holds the averaged weights that scored best; `last.pt` all that `resume` needs to end with the very
+weights an uninterrupted run would have had. The trap: a signal only asks; the step that runs is finished and saved.
 """
 
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import torch
-from torch import nn
+import torch.distributed as dist
 
-from engines.data.datasets import Folder
-from engines.data.loader import TrainingSet, batches
-from engines.evaluate import evaluate
-from engines.models.deeplab import build, normalise
-from engines.models.segmenters import P1Network
-from engines.models.weights import VOC_CLASSES, load_backbone, voc_deeplab
+from engines.data.loader import Batch
+from engines.errors import CheckpointError
 from engines.training.checkpoint import Checkpoint
 from engines.training.config import TrainConfig
-from engines.training.losses import segmentation_loss
-from engines.training.schedules import Average, poly
+from engines.training.distributed import any_of
+from engines.training.faults import explained
+from engines.training.provenance import fingerprint
+from engines.training.steps import Steps, prepared_steps
+from engines.training.validate import First, opened_sets, recorded, scored, weighted_miou
+from engines.training.watch import EvaluationFacts, Outcome, StartFacts, StepFacts, Watcher, tell
 
 __all__ = ["Outcome", "run"]
 
-TEACHER_SUBJECT = "person"
-LOG_EVERY = 10
+BEST, LAST = "best.pt", "last.pt"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a training ended."""
-
-    step: int
-    is_finished: bool
-    """False when a signal ended it; `resume` goes on."""
-    best_miou: float
-    losses: tuple[float, ...]
-
-
-def run(config: TrainConfig, out: Path, resume: bool = False, say: Callable[[str], None] = print) -> Outcome:
+def run(config: TrainConfig, out: Path, resume: bool = False, watchers: Sequence[Watcher] = ()) -> Outcome:
     """Train, evaluate now and then, and keep `best.pt` and `last.pt` in `out`.
 
     Args:
         resume: go on from `out/last.pt`; the config may then ask for other `steps`.
-        say: takes one line of progress.
+        watchers: told what happens; the weights are the same without them.
 
     Raises:
         DataError, CheckpointError: a source, the weights or the checkpoint cannot be used.
+        TrainingError: the loss is not finite, memory is short, or the options do not fit this machine.
     """
-    torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    schedule = config.schedule
-    model = _fresh_model(config)
-    average = Average(model, schedule.average_decay)
-    optimizer = _optimizer(model, config)
-    first_step, best_miou = 0, 0.0
-    if resume:
-        stored = Checkpoint.load(out / "last.pt")
-        first_step, best_miou = _restore(stored, model, average, optimizer)
-        say(f"train: goes on at step {first_step} of {schedule.steps}")
-    training_set = _training_set(config)
-    say(f"train: {len(training_set)} pictures, {schedule.steps} steps of {schedule.batch}, {config.threads} threads")
+    with prepared_steps(config) as steps:
+        if not steps.process.is_first:
+            watchers = ()
+        return _Run(config, out, steps, watchers).run(resume)
 
-    losses: list[float] = []
-    step = first_step
-    start_s, start_step = time.monotonic(), first_step
-    crops = batches(training_set, schedule.batch, config.augment, config.seed, first_step, schedule.steps)
-    with _stop_signal() as stop:
+
+class _Run:
+    """One call of `run`."""
+
+    def __init__(self, config: TrainConfig, out: Path, steps: Steps, watchers: Sequence[Watcher]) -> None:
+        self.config = config
+        self.out = out
+        self.steps = steps
+        self.state = steps.state
+        self.watchers = watchers
+        self.sets: dict[str, First] = opened_sets(config) if steps.process.is_first else {}
+        self.losses: list[float] = []
+        self.pace = _Pace()
+
+    def run(self, resume: bool) -> Outcome:
+        """From the first step, or the one after the last saved, to the last or a signal."""
+        if resume:
+            self._resume()
+        self._tell_start()
+        schedule, state = self.config.schedule, self.state
+        is_stopped = False
+        crops = self.steps.crops()
+        with _stop_signal() as stop:
+            try:
+                self.pace.restart()
+                while state.step < schedule.steps and not is_stopped:
+                    self._step(crops)
+                    is_last = state.step == schedule.steps
+                    is_stopped = any_of(stop.is_set(), self.steps.device)
+                    if is_last or state.step % schedule.evaluate_every == 0:
+                        self._evaluate()
+                    if is_last or is_stopped or state.step % schedule.save_every == 0:
+                        self._save(must=is_last or is_stopped)
+            finally:
+                crops.close()
+        best_path = self.out / BEST
+        outcome = Outcome(
+            state.step,
+            state.step >= schedule.steps,
+            state.best_miou,
+            tuple(self.losses),
+            best_path if best_path.exists() else None,
+        )
+        if is_stopped and not outcome.is_finished:
+            tell(self.watchers, f"stopped at step {state.step}, saved {self.out / LAST}; go on with --resume")
+        for watcher in self.watchers:
+            watcher.ended(outcome)
+        return outcome
+
+    def _step(self, crops: Iterator[Batch]) -> None:
+        asked_s = time.monotonic()
+        batch = next(crops)
+        waited_s = time.monotonic() - asked_s
+        with explained(self.steps, batch, self.out / LAST):
+            terms, rates = self.steps.step(batch)
+        loss = terms.pop("loss")
+        self.losses.append(loss)
+        self.pace.add(self.config.schedule.batch)
+        if self.watchers:
+            n_left = self.config.schedule.steps - self.state.step
+            facts = StepFacts(
+                step=self.state.step,
+                n_steps=self.config.schedule.steps,
+                loss=loss,
+                terms=terms,
+                learning_rates=rates,
+                images_per_s=self.pace.images_per_s,
+                waited_s=waited_s,
+                eta_s=n_left * self.pace.s_per_step,
+                batch=batch,
+            )
+            for watcher in self.watchers:
+                watcher.stepped(facts)
+
+    def _evaluate(self) -> None:
+        """Score the averaged weights on the first process; the others wait."""
+        if self.steps.process.is_first:
+            checkpoint = self.state.averaged(self.config)
+            network = checkpoint.network().to(self.steps.device)
+            results = scored(network, self.config, self.sets)
+            self.state.scores = checkpoint.scores = recorded(results, self.config)
+            miou = weighted_miou(results, self.config)
+            is_best = miou >= self.state.best_miou
+            if is_best:
+                self.state.best_miou = miou
+                self._write(checkpoint, BEST, must=False)
+            facts = EvaluationFacts(self.state.step, results, miou, is_best, network, self.sets)
+            for watcher in self.watchers:
+                watcher.evaluated(facts)
+        self._wait_for_first()
+        self.steps.train_mode()
+        self.pace.restart()
+
+    def _save(self, must: bool) -> None:
+        if self.steps.process.is_first:
+            self._write(self.state.whole(self.config), LAST, must)
+        self._wait_for_first()
+        self.pace.restart()
+
+    def _write(self, checkpoint: Checkpoint, name: str, must: bool) -> None:
+        """Save; a disk that is full for a while costs nothing but the older file's age."""
         try:
-            for made in crops:
-                factor = poly(step, schedule.steps, schedule.power, schedule.warm_up)
-                for group in optimizer.param_groups:
-                    group["lr"] = group["base_lr"] * factor
-                loss = _train_step(model, optimizer, made.images_bgr, made.labels, config)
-                average.update(model)
-                losses.append(loss)
-                step += 1
-                if step % LOG_EVERY == 0:
-                    say(_progress(step, schedule.steps, losses, factor, start_step, start_s, schedule.batch))
-                if step % schedule.evaluate_every == 0 or step == schedule.steps:
-                    checkpoint = _checkpoint(config, average, step)
-                    miou = _scored(checkpoint, config, say)
-                    if miou >= best_miou:
-                        best_miou = miou
-                        checkpoint.save(out / "best.pt")
-                if step % schedule.save_every == 0 or step == schedule.steps or stop.is_set():
-                    _checkpoint(config, average, step, model, optimizer, best_miou).save(out / "last.pt")
-                if stop.is_set():
-                    say(f"train: stopped at step {step}, saved {out / 'last.pt'}; go on with --resume")
-                    break
-        finally:
-            crops.close()
-    return Outcome(step, step >= schedule.steps, best_miou, tuple(losses))
+            checkpoint.save(self.out / name)
+        except CheckpointError as error:
+            if must:
+                raise
+            tell(self.watchers, f"{error}; training goes on and tries again at the next save")
+
+    def _resume(self) -> None:
+        stored = Checkpoint.load(self.out / LAST)
+        self.state.restore(stored)
+        written = stored.origin.get("data", "")
+        if written and written != fingerprint(self.config.sources):
+            tell(self.watchers, "the data has changed since this training began; it goes on with what is there now")
+
+    def _tell_start(self) -> None:
+        parameters = list(self.state.model.parameters())
+        facts = StartFacts(
+            config=self.config,
+            out=self.out,
+            n_pictures=len(self.steps.training_set),
+            first_step=self.state.step,
+            n_steps=self.config.schedule.steps,
+            n_parameters=sum(p.numel() for p in parameters),
+            n_trained=sum(p.numel() for p in parameters if p.requires_grad),
+            device=str(self.steps.device),
+            precision=str(self.steps.precision),
+            n_processes=self.steps.process.n,
+        )
+        for watcher in self.watchers:
+            watcher.started(facts)
+
+    def _wait_for_first(self) -> None:
+        if self.steps.process.n > 1:
+            dist.barrier()
 
 
-def _train_step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    images_bgr: torch.Tensor,
-    labels: torch.Tensor,
-    config: TrainConfig,
-) -> float:
-    images = normalise(images_bgr).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.is_bf16):
-        logits = model(images)
-    loss = segmentation_loss(logits, labels, config.schedule.dice_weight)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without types
-    optimizer.step()
-    return float(loss.detach())
+class _Pace:
+    """Pictures and steps a second, without evaluations and saves."""
 
+    def __init__(self) -> None:
+        self.images_per_s = self.s_per_step = 0.0
+        self._since_s, self._n_steps, self._n_images = time.monotonic(), 0, 0
 
-def _fresh_model(config: TrainConfig) -> nn.Module:
-    model = build(config.model, len(config.classes))
-    if config.backbone_weights is not None:
-        load_backbone(model.get_submodule("backbone"), config.backbone_weights)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-    model.train()
-    if config.backbone_weights is not None:
-        model.get_submodule("backbone").eval()
-    return model
+    def restart(self) -> None:
+        """Leave out what was between."""
+        self._since_s, self._n_steps, self._n_images = time.monotonic(), 0, 0
 
-
-def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """Four groups: backbone and head, each with and without weight decay (biases and norms have none)."""
-    schedule = config.schedule
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        lr = schedule.backbone_lr if name.startswith("backbone.") else schedule.head_lr
-        decay = schedule.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((lr, decay), []).append(parameter)
-    return torch.optim.AdamW(
-        [{"params": p, "lr": lr, "base_lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()]
-    )
-
-
-def _training_set(config: TrainConfig) -> TrainingSet:
-    teacher = None if config.teacher is None else voc_deeplab(config.teacher)
-    return TrainingSet.read(config.sources, len(config.classes), teacher, VOC_CLASSES.index(TEACHER_SUBJECT))
-
-
-def _checkpoint(
-    config: TrainConfig,
-    average: Average,
-    step: int,
-    model: nn.Module | None = None,
-    optimizer: torch.optim.Optimizer | None = None,
-    best_miou: float = 0.0,
-) -> Checkpoint:
-    """The averaged weights; with `model` and `optimizer` also what resuming needs."""
-    checkpoint = Checkpoint(
-        name=config.name,
-        model=config.model,
-        meaning=config.meaning,
-        weights={name: value.contiguous().clone() for name, value in average.weights.items()},
-        step=step,
-        trained_on=config.trained_on,
-    )
-    if model is not None and optimizer is not None:
-        checkpoint.training = {
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "average_updates": average.n_updates,
-            "best_miou": best_miou,
-        }
-    return checkpoint
-
-
-def _restore(
-    stored: Checkpoint, model: nn.Module, average: Average, optimizer: torch.optim.Optimizer
-) -> tuple[int, float]:
-    model.load_state_dict(stored.training["model"])
-    average.weights = {name: value.clone() for name, value in stored.weights.items()}
-    average.n_updates = stored.training["average_updates"]
-    optimizer.load_state_dict(stored.training["optimizer"])
-    return stored.step, stored.training["best_miou"]
-
-
-def _scored(checkpoint: Checkpoint, config: TrainConfig, say: Callable[[str], None]) -> float:
-    """Score the averaged weights under P1 and note it in the checkpoint; 0 without a validation set."""
-    if config.validation is None:
-        return 0.0
-    pairs = Folder(config.validation.path, len(config.classes), config.validation.prefix)
-    result = evaluate(P1Network(checkpoint.network(), config.classes), pairs)
-    data = config.validation.prefix.strip("_") or config.validation.path.name
-    checkpoint.scores = result.recorded(f"P1/{data}")
-    told = ", ".join(f"{name} {value:.4f}" for name, value in result.scores.iou.items())
-    say(f"train: step {checkpoint.step}: P1 {data} IoU {told}")
-    return result.scores.miou
-
-
-def _progress(
-    step: int, n_steps: int, losses: list[float], factor: float, start_step: int, start_s: float, batch: int
-) -> str:
-    elapsed_s = time.monotonic() - start_s
-    per_step_s = elapsed_s / (step - start_step)
-    recent = losses[-LOG_EVERY:]
-    return (
-        f"train: step {step}/{n_steps}, loss {sum(recent) / len(recent):.4f}, lr x {factor:.3f}, "
-        f"{batch / per_step_s:.1f} images/s, {(n_steps - step) * per_step_s / 60:.1f} min to go"
-    )
+    def add(self, n_images: int) -> None:
+        """One step is done."""
+        self._n_steps, self._n_images = self._n_steps + 1, self._n_images + n_images
+        elapsed_s = max(1e-9, time.monotonic() - self._since_s)
+        self.images_per_s, self.s_per_step = self._n_images / elapsed_s, elapsed_s / self._n_steps
 
 
 @contextmanager

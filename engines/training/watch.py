@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from engines.data.datasets import Pair
     from engines.data.loader import Batch
     from engines.evaluate import Evaluation
+    from engines.models.deeplab import DeepLab
     from engines.training.config import TrainConfig
 
 __all__ = ["EvaluationFacts", "Lines", "Outcome", "StartFacts", "StepFacts", "ValidationSet", "Watcher", "tell"]
@@ -79,7 +78,7 @@ class EvaluationFacts:
     miou: float
     """Weighted mean over the sets: what decides which checkpoint is best."""
     is_best: bool
-    network: "nn.Module"
+    network: "DeepLab"
     """The averaged weights in evaluation mode; valid until the call returns."""
     sets: "Mapping[str, ValidationSet]" = field(default_factory=dict)
 

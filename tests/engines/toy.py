@@ -45,12 +45,13 @@ name: toy
 classes: [background, square]
 palette: [[0, 0, 0], [255, 0, 0]]
 subject: square
-is_bf16: false
+precision: fp32
 model: {{aspp_channels: 8, low_channels: 4, atrous_rates: [2, 4, 6]}}
 sources: [{{path: {data}, prefix: toy_}}]
 validation: {{path: {data}, prefix: toy_}}
 augment: {{crop_px: 64, scale_min: 0.9, closeup_share: 0.0, colour: 0.05, grey_share: 0.0, bars_share: 0.0}}
-schedule: {{steps: {steps}, batch: 4, backbone_lr: 1.0e-3, head_lr: 5.0e-2, warm_up: 0, average_decay: 0.5,
+optimiser: {{backbone_lr: 1.0e-3, head_lr: 5.0e-2}}
+schedule: {{steps: {steps}, batch: 4, warm_up: 0, average_decay: 0.5,
            evaluate_every: 1000, save_every: 1000}}
 """
     )

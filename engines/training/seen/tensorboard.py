@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
     from engines.data.datasets import Pair
+    from engines.training.config import TrainConfig, Validation
 
 __all__ = ["FOLDER", "TensorBoard"]
 
@@ -47,9 +48,9 @@ class TensorBoard(Watcher):
         self._open = tensorboard.SummaryWriter
         self.every = every
         self._writer: SummaryWriter | None = None
+        self._config: TrainConfig
         self._recent: list[dict[str, float]] = []
         self._shown: dict[str, list[Pair]] = {}
-        self._palette: tuple[tuple[int, int, int], ...] = ()
         self._wants_crops = True
 
     def __enter__(self) -> Self:
@@ -66,7 +67,7 @@ class TensorBoard(Watcher):
         self._writer = self._open(
             str(facts.out / FOLDER), purge_step=facts.first_step + 1 if facts.first_step else None
         )
-        self._palette = facts.config.palette
+        self._config = facts.config
         told = json.dumps(facts.config.model_dump(mode="json"), indent=2)
         self._writer.add_text("config", f"```\n{told}\n```", facts.first_step)
 
@@ -94,10 +95,11 @@ class TensorBoard(Watcher):
             self._scalar(f"mIoU/{name}", result.scores.miou, facts.step)
             for label, value in result.scores.iou.items():
                 self._scalar(f"IoU {name}/{label}", value, facts.step)
-        for name, pairs in facts.sets.items():
-            if name not in self._shown:
-                self._shown[name] = spread(pairs, len(pairs), N_PICTURES)
-            self._predictions(name, facts)
+        for validation in self._config.validation:
+            if validation.label not in self._shown:
+                pairs = facts.sets[validation.label]
+                self._shown[validation.label] = spread(pairs, len(pairs), N_PICTURES)
+            self._predictions(validation, facts)
         self._wants_crops = True
 
     def _scalar(self, tag: str, value: float, step: int) -> None:
@@ -109,19 +111,21 @@ class TensorBoard(Watcher):
         image_rgb = np.ascontiguousarray(image_bgr[..., ::-1])
         self._writer.add_image(tag, image_rgb, step, dataformats="HWC")
 
-    def _predictions(self, name: str, facts: EvaluationFacts) -> None:
-        from engines.models.segmenters import P1Network
+    def _predictions(self, validation: "Validation", facts: EvaluationFacts) -> None:
+        from engines.training.validate import segmenter_of
 
-        segmenter = P1Network(facts.network, tuple(facts.scores[name].scores.iou))
+        segmenter = segmenter_of(facts.network, self._config, validation)
         rows = []
-        for pair in self._shown[name]:
+        for pair in self._shown[validation.label]:
             predicted = segmenter.logits(pair.image_bgr).argmax(axis=2).astype(np.uint8)
-            over = [coloured(pair.image_bgr, labels, self._palette) for labels in (pair.label_map, predicted)]
+            over = [coloured(pair.image_bgr, labels, self._config.palette) for labels in (pair.label_map, predicted)]
             rows.append([pair.image_bgr, *over])
-        self._image(f"{name}: image, label, prediction", grid(rows), facts.step)
+        self._image(f"{validation.label}: image, label, prediction", grid(rows), facts.step)
 
     def _crops(self, facts: StepFacts) -> None:
         images = facts.batch.images_bgr[:N_PICTURES].cpu().numpy()
         labels = facts.batch.labels[:N_PICTURES].cpu().numpy()
-        over = [coloured(image, label_map, self._palette) for image, label_map in zip(images, labels, strict=True)]
+        over = [
+            coloured(image, label_map, self._config.palette) for image, label_map in zip(images, labels, strict=True)
+        ]
         self._image("crops that are trained on", grid([list(images), over]), facts.step)

@@ -4,15 +4,27 @@ import pytest
 import torch
 from torch import nn
 
-from engines.training.schedules import Average, poly
+from engines.training.recipe import Schedule
+from engines.training.schedules import Average, factor
 
 
 def test_poly_rises_then_falls_to_zero() -> None:
     """Linear over the warm-up, (1 - step / n) ** power after it."""
-    assert poly(0, 100, 0.9, warm_up=10) == pytest.approx(0.1)
-    assert poly(50, 100, 0.9, warm_up=10) == pytest.approx(0.5**0.9)
-    assert poly(100, 100, 0.9, warm_up=10) == 0.0
-    assert poly(0, 100, 0.9, warm_up=0) == 1.0
+    schedule = Schedule(steps=100, power=0.9, warm_up=10)
+
+    assert factor(0, schedule) == pytest.approx(0.1)
+    assert factor(50, schedule) == pytest.approx(0.5**0.9)
+    assert factor(100, schedule) == 0.0
+    assert factor(0, Schedule(steps=100, warm_up=0)) == 1.0
+
+
+def test_step_falls_by_its_factor_and_cosine_by_half_a_wave() -> None:
+    """v1's rate falls tenfold every 2000 steps; cosine is at half in the middle."""
+    step = Schedule(steps=6000, policy="step", warm_up=0)
+    cosine = Schedule(steps=100, policy="cosine", warm_up=0)
+
+    assert [factor(n, step) for n in (1999, 2000, 4000)] == pytest.approx([1, 0.1, 0.01])
+    assert [factor(n, cosine) for n in (0, 50, 100)] == pytest.approx([1, 0.5, 0], abs=1e-9)
 
 
 def test_the_average_moves_towards_the_weights() -> None:

@@ -12,6 +12,7 @@ from engines.errors import CheckpointError
 from engines.training.checkpoint import Checkpoint
 from engines.training.config import TrainConfig
 from engines.training.train import run
+from engines.training.watch import Lines
 from tests.engines.toy import train_yaml, write_folder
 
 
@@ -30,7 +31,7 @@ def test_twenty_steps_reduce_the_loss_and_leave_two_checkpoints(config: TrainCon
     """The loss falls by more than a third, both files are there, and the score is in the best one."""
     said: list[str] = []
 
-    outcome = run(config, tmp_path / "out", say=said.append)
+    outcome = run(config, tmp_path / "out", watchers=[Lines(said.append)])
 
     assert outcome.is_finished
     # Measured 0.42 of the first; the rest is room for other CPUs' arithmetic.
@@ -45,12 +46,12 @@ def test_twenty_steps_reduce_the_loss_and_leave_two_checkpoints(config: TrainCon
 def test_a_resumed_training_ends_with_the_same_weights(config: TrainConfig, tmp_path: Path) -> None:
     """Six steps at once, or four, a stop and two more: bit for bit the same."""
     config = _with_steps(config, 6, save_every=4).model_copy(update={"threads": 1})
-    run(config, tmp_path / "whole", say=lambda _: None)
+    run(config, tmp_path / "whole")
     stopped = tmp_path / "stopped"
 
     # The poly schedule knows the whole length, so the first part must be stopped, not shortened.
     _run_and_stop_at(config, stopped, step=4)
-    outcome = run(config, stopped, resume=True, say=lambda _: None)
+    outcome = run(config, stopped, resume=True)
 
     assert outcome.step == 6
     whole, resumed = (Checkpoint.load(folder / "last.pt") for folder in (tmp_path / "whole", stopped))
@@ -61,19 +62,13 @@ def test_a_resumed_training_ends_with_the_same_weights(config: TrainConfig, tmp_
 
 def _run_and_stop_at(config: TrainConfig, out: Path, step: int) -> None:
     """Send ourselves SIGTERM when the progress reaches a step."""
-    from engines.training import train
 
-    before = train.LOG_EVERY
-    train.LOG_EVERY = 1
-    try:
+    def stop(line: str) -> None:
+        if f"step {step}/" in line:
+            os.kill(os.getpid(), signal.SIGTERM)
 
-        def stop(line: str) -> None:
-            if f"step {step}/" in line:
-                os.kill(os.getpid(), signal.SIGTERM)
+    outcome = run(config, out, watchers=[Lines(stop, every=1)])
 
-        outcome = run(config, out, say=stop)
-    finally:
-        train.LOG_EVERY = before
     assert not outcome.is_finished
     assert outcome.step == step
 

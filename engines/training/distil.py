@@ -1,0 +1,170 @@
+"""A teacher's soft labels, and learning from them.
+
+A teacher is a Pascal VOC `.npz`, a checkpoint, or an ONNX graph through `engines.runtime`; it sees the very crops
+the student sees. Its classes need not be the student's: with other names, the student's class 0 is everything the
+teacher sees that the student does not know, so VOC's person teaches a binary person network.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engines.errors import TrainingError
+from engines.models.deeplab import DeepLab
+from engines.training.recipe import Distil
+
+if TYPE_CHECKING:
+    from engines.runtime import Engine
+
+__all__ = ["EngineTeacher", "NetworkTeacher", "Teacher", "divergence", "opened", "pixel_weights", "student_log_probs"]
+
+SMALLEST = 1e-6
+"""Probability below which a logarithm says nothing."""
+
+
+class Teacher(Protocol):
+    """Says what it sees in crops, in the student's classes."""
+
+    def log_probs(self, images_bgr: Tensor) -> Tensor:
+        """(n, H, W, 3) uint8 on the device -> (n, C, h, w) float32, without gradient."""
+        ...
+
+
+class NetworkTeacher:
+    """A torch network with classes of its own."""
+
+    def __init__(
+        self,
+        network: DeepLab,
+        classes: Sequence[str],
+        student_classes: Sequence[str],
+        device: torch.device,
+        autocast: torch.autocast,
+    ) -> None:
+        self.network = network.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.requires_grad_(False)
+        self.autocast = autocast
+        self.wanted = class_indices(classes, student_classes)
+
+    @torch.no_grad()
+    def log_probs(self, images_bgr: Tensor) -> Tensor:
+        """See `Teacher`."""
+        images_rgb = self.network.normalise(images_bgr).contiguous(memory_format=torch.channels_last)
+        with self.autocast:
+            logits = self.network(images_rgb)
+        return student_log_probs(logits.float(), self.wanted)
+
+
+class EngineTeacher:
+    """An engine of one size; crops are brought to it and its logits to a quarter of the crop."""
+
+    def __init__(self, engine: "Engine", student_classes: Sequence[str]) -> None:
+        self.engine = engine
+        self.wanted = class_indices(engine.spec.output.classes, student_classes)
+        self._tensor_bgr = np.zeros(engine.spec.input.shape(), np.uint8)
+        self._logits = np.zeros(engine.spec.output_shape("logits"), np.float32)
+
+    @torch.no_grad()
+    def log_probs(self, images_bgr: Tensor) -> Tensor:
+        """See `Teacher`; one crop after another."""
+        import cv2
+
+        from engines.spec import INPUT_NAME, LOGITS_STRIDE
+
+        height, width = images_bgr.shape[1:3]
+        made = []
+        for image in images_bgr.cpu().numpy():
+            size = (self._tensor_bgr.shape[2], self._tensor_bgr.shape[1])
+            cv2.resize(image, size, dst=self._tensor_bgr[0], interpolation=cv2.INTER_LINEAR)
+            self.engine.infer({INPUT_NAME: self._tensor_bgr}, {"logits": self._logits})
+            made.append(torch.from_numpy(self._logits[0].copy()))
+        logits = torch.stack(made).to(images_bgr.device)
+        size = (height // LOGITS_STRIDE, width // LOGITS_STRIDE)
+        return student_log_probs(F.interpolate(logits, size=size, mode="bilinear", align_corners=False), self.wanted)
+
+
+@contextmanager
+def opened(
+    path: Path, student_classes: Sequence[str], device: torch.device, autocast: torch.autocast
+) -> Iterator[Teacher]:
+    """The teacher of a file, by its suffix: `.npz`, `.pt`, or anything that `engines.runtime` opens.
+
+    Raises:
+        CheckpointError, EngineError: the file cannot be used.
+        TrainingError: its classes do not teach the student's.
+    """
+    if path.suffix in {".npz", ".pt"}:
+        network, classes = network_of(path)
+        yield NetworkTeacher(network, classes, student_classes, device, autocast)
+    else:
+        from engines.runtime import open_engine
+
+        with open_engine(str(path), outputs=("logits",)) as engine:
+            yield EngineTeacher(engine, student_classes)
+
+
+def network_of(path: Path) -> tuple[DeepLab, tuple[str, ...]]:
+    """The network of an `.npz` or a checkpoint, and its classes."""
+    if path.suffix == ".npz":
+        from engines.models.weights import VOC_CLASSES, voc_deeplab
+
+        return voc_deeplab(path), VOC_CLASSES
+    from engines.training.checkpoint import Checkpoint
+
+    checkpoint = Checkpoint.load(path)
+    return checkpoint.network(), checkpoint.meaning.classes
+
+
+def class_indices(classes: Sequence[str], student_classes: Sequence[str]) -> tuple[int, ...] | None:
+    """Where the student's classes 1, 2, ... are among the teacher's; None when both have the same list.
+
+    Raises:
+        TrainingError: the teacher does not know one of them.
+    """
+    if tuple(classes) == tuple(student_classes):
+        return None
+    unknown = [name for name in student_classes[1:] if name not in classes]
+    if unknown:
+        raise TrainingError(
+            f"the teacher does not know the class {unknown[0]!r}; it knows {', '.join(classes)}. "
+            "Take a teacher with the same classes, or none"
+        )
+    return tuple(list(classes).index(name) for name in student_classes[1:])
+
+
+def student_log_probs(logits: Tensor, wanted: tuple[int, ...] | None) -> Tensor:
+    """(n, K, h, w) teacher's logits -> (n, C, h, w) log-probabilities; class 0 is the rest where classes differ."""
+    if wanted is None:
+        return logits.log_softmax(dim=1)
+    probs = logits.softmax(dim=1)[:, list(wanted)]
+    rest = 1 - probs.sum(dim=1, keepdim=True)
+    return torch.cat([rest, probs], dim=1).clamp(min=SMALLEST).log()
+
+
+def pixel_weights(log_probs: Tensor, is_distilled: Tensor, options: Distil) -> Tensor:
+    """(n, h, w): each pixel's weight, by whose crop it is and how sure the teacher is."""
+    of_crop = torch.where(is_distilled, options.weight, options.labelled).to(log_probs.dtype)
+    weights = of_crop[:, None, None].expand(-1, *log_probs.shape[2:])
+    if options.sure:
+        weights = weights * (log_probs.amax(dim=1).exp() >= options.sure)
+    return weights
+
+
+def divergence(logits: Tensor, soft_log_probs: Tensor, weights: Tensor, n_pixels: Tensor, temperature: float) -> Tensor:
+    """Sum of weighted KL(teacher || student) x temperature ** 2, over the pixels of the whole batch.
+
+    Hinton et al. 2015, section 2. Both sides at the logits' stride; the student is brought to the teacher's size.
+    """
+    student = logits.float().contiguous()
+    if student.shape[-2:] != soft_log_probs.shape[-2:]:
+        student = F.interpolate(student, size=soft_log_probs.shape[-2:], mode="bilinear", align_corners=False)
+    learnt = (student / temperature).log_softmax(dim=1)
+    taught = soft_log_probs if temperature == 1 else (soft_log_probs / temperature).log_softmax(dim=1)
+    per_pixel = (taught.exp() * (taught - learnt)).sum(dim=1)
+    return (per_pixel * weights).sum() * temperature**2 / n_pixels.clamp(min=1)

@@ -1,0 +1,88 @@
+"""What went wrong in a step, in one line: numbers that are not finite, or memory that is not there.
+
+The network's weights are still those of the step before when these are raised, and no checkpoint was touched.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from engines.data.loader import Batch
+from engines.errors import TrainingError
+
+if TYPE_CHECKING:
+    from engines.training.steps import Steps
+
+__all__ = ["NotFinite", "explained", "first_not_finite"]
+
+CPU_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "could not create a memory object")
+"""In the messages of torch's CPU allocator and of oneDNN."""
+
+
+class NotFinite(TrainingError):
+    """The loss of a step is NaN or infinite."""
+
+
+@contextmanager
+def explained(steps: "Steps", batch: Batch, last: Path) -> Iterator[None]:
+    """Turn a step's failures into a TrainingError that says what would help."""
+    step = steps.state.step + 1
+    kept = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was written yet"
+    try:
+        yield
+    except NotFinite as error:
+        where = first_not_finite(steps, batch)
+        raise TrainingError(
+            f"step {step}: {error}; {where}; {kept}. "
+            "Lower the learning rate, set optimiser.clip_norm, or precision fp32"
+        ) from error
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        steps.state.optimiser.zero_grad(set_to_none=True)
+        n = len(batch.images_bgr) // steps.config.schedule.accumulate
+        fits = max(1, n // 2)
+        raise TrainingError(
+            f"step {step}: out of memory on {steps.device} with {n} crops of {batch.images_bgr.shape[1]} px at once; "
+            f"about {fits} should fit: set schedule.accumulate={-(-len(batch.images_bgr) // fits)} (the same result), "
+            f"or ask `engines tune-batch`; {kept}"
+        ) from error
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        words in str(error) for words in CPU_OUT_OF_MEMORY
+    )
+
+
+def first_not_finite(steps: "Steps", batch: Batch) -> str:
+    """Do the step's forward pass again and name the first layer whose output, weight or gradient is not finite."""
+    model = steps.state.model
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            return f"the weights {name} were no longer finite"
+    found: list[str] = []
+
+    def look(name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+            if not found and isinstance(output, Tensor) and not torch.isfinite(output).all():
+                found.append(name)
+
+        return hook
+
+    hooks = [
+        module.register_forward_hook(look(name))
+        for name, module in model.named_modules()
+        if not list(module.children())
+    ]
+    try:
+        with torch.no_grad():
+            steps.supervision.logits(steps.parts(batch)[0].images_bgr)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return f"the first layer with such an output is {found[0]}" if found else "every layer is finite, the loss is not"

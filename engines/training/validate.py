@@ -1,0 +1,75 @@
+"""The averaged weights on the config's validation sets.
+
+The trap: a set is scored under the protocol it names (P1 without a size, P2 with one), and the mean over sets that
+decides which checkpoint is best mixes them as the config says; only compare it with itself.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+
+from engines.data.datasets import Dataset, Pair, open_dataset
+from engines.errors import TrainingError
+from engines.evaluate import Evaluation, Segmenter, evaluate
+from engines.models.deeplab import SIDE_MULTIPLE, DeepLab
+from engines.models.segmenters import P1Network, P2Network
+from engines.spec import InputSpec
+from engines.training.config import TrainConfig, Validation
+
+__all__ = ["First", "opened_sets", "recorded", "scored", "segmenter_of", "weighted_miou"]
+
+
+class First:
+    """The first so many pictures of a data set, in order."""
+
+    def __init__(self, dataset: Dataset, limit: int | None) -> None:
+        self.dataset = dataset
+        self.n = len(dataset) if limit is None else min(limit, len(dataset))
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self) -> Iterator[Pair]:
+        return islice(iter(self.dataset), self.n)
+
+
+def opened_sets(config: TrainConfig) -> dict[str, First]:
+    """Every validation set by its label.
+
+    Raises:
+        DataError: one of them cannot be read.
+    """
+    return {v.title: First(open_dataset(v, len(config.classes)), v.limit) for v in config.validation}
+
+
+def scored(network: DeepLab, config: TrainConfig, sets: Mapping[str, First]) -> dict[str, Evaluation]:
+    """Evaluate on every set."""
+    return {v.title: evaluate(segmenter_of(network, config, v), sets[v.title]) for v in config.validation}
+
+
+def weighted_miou(results: Mapping[str, Evaluation], config: TrainConfig) -> float:
+    """What decides which checkpoint is best; 0 without a set that has a weight."""
+    weights = {v.title: v.weight for v in config.validation}
+    total = sum(weights.values())
+    return sum(weights[label] * r.scores.miou for label, r in results.items()) / total if total else 0.0
+
+
+def recorded(results: Mapping[str, Evaluation], config: TrainConfig) -> dict[str, float]:
+    """The scores as a checkpoint notes them: `P1/ccp/miou`, `P2@512x288/ccp/miou`."""
+    noted: dict[str, float] = {}
+    for validation in config.validation:
+        result = results[validation.title]
+        protocol = f"P2@{validation.size}" if validation.size else result.protocol
+        noted.update(result.recorded(f"{protocol}/{validation.title}"))
+    return noted
+
+
+def segmenter_of(network: DeepLab, config: TrainConfig, validation: Validation) -> Segmenter:
+    """A network under the protocol that a validation set names."""
+    if validation.size is None:
+        return P1Network(network, config.classes)
+    width, _, height = validation.size.lower().partition("x")
+    if not (width.isdigit() and height.isdigit()) or int(width) % SIDE_MULTIPLE or int(height) % SIDE_MULTIPLE:
+        raise TrainingError(
+            f"validation {validation.title}: size {validation.size!r}; expected WxH in multiples of {SIDE_MULTIPLE}"
+        )
+    return P2Network(network, config.classes, InputSpec(int(width), int(height), config.resize))
