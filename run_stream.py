@@ -1,4 +1,4 @@
-"""segstream's command line: run, bench, list, doctor.
+"""segstream's command line: run, bench, list, doctor, parity.
 
 `python run_stream.py run demo` shows a person cut out of a moving picture. Everything heavy is
 imported by the command that needs it, so that help and errors come at once.
@@ -224,6 +224,39 @@ def bench_transport(json_path: Path | None, seconds: float) -> None:
 
     _check_folder(json_path, "--json")
     _tell(measure(seconds=seconds), json_path)
+
+
+@main.command()
+@click.argument("engine")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="The labelled set.")
+@click.option("--format", "data_format", help="folder, voc, cityscapes, camvid, coco, shapes; default: folder.")
+@click.option("--split", default="", help="Part of the data set, such as val.")
+@click.option("--prefix", default="", help="Only pictures whose name begins so.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many pictures.")
+@click.option("--checkpoint", type=click.Path(path_type=Path, exists=True), help="What ENGINE was exported from.")
+@click.option("--backend", default="auto", show_default=True, help="Of the stream.")
+@click.option("--seed-fault", default="", help="bgr-swap, limited-range, half-pixel: is it caught, by its name?")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here.")
+def parity(
+    engine: str, data: Path, data_format: str | None, split: str, prefix: str, json_path: Path | None, **options: Any
+) -> None:
+    """Does the stream see what the evaluation saw?
+
+    Plays a labelled set through the real corridor and scores checkpoint, ONNX graph, lossless and H.264 stream side by
+    side. Exit 1 when two of the first three differ by more than 0.05 points of mIoU, or a tensor by one bit.
+    """
+    from configs import load
+    from engines.data.datasets import DatasetOptions
+    from pipeline.parity.measure import measure
+    from pipeline.parity.verdict import problems, report, table
+
+    _check_folder(json_path, "--json")
+    named = {"path": str(data), "format": data_format, "split": split, "prefix": prefix}
+    wanted = load(DatasetOptions, None, [f"{key}={json.dumps(value)}" for key, value in named.items() if value])
+    measured = measure(engine, wanted, progress=lambda line: click.echo(f"parity: {line}", err=True), **options)
+    _tell((report(measured), table(measured)), json_path)
+    if problems(measured):
+        sys.exit(1)
 
 
 def _check_folder(path: Path | None, option: str) -> None:

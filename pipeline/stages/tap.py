@@ -49,6 +49,7 @@ class Tap(PlainStage):
         """One file."""
         path = self._folder / f"{frame.ticket.stream}-{frame.ticket.sequence:06d}.npz"
         try:
-            np.savez(path, **{name: frame.plane(name) for name in self._planes})
+            planes: dict[str, Any] = {name: frame.plane(name) for name in self._planes}
+            np.savez(path, **planes)
         except OSError as error:
             raise SinkError(f"tap {path}: {error.strerror}; the frames before it are kept") from error
