@@ -96,9 +96,9 @@ class TensorBoard(Watcher):
             for label, value in result.scores.iou.items():
                 self._scalar(f"IoU {name}/{label}", value, facts.step)
         for validation in self._config.validation:
-            if validation.label not in self._shown:
-                pairs = facts.sets[validation.label]
-                self._shown[validation.label] = spread(pairs, len(pairs), N_PICTURES)
+            if validation.title not in self._shown:
+                pairs = facts.sets[validation.title]
+                self._shown[validation.title] = spread(pairs, len(pairs), N_PICTURES)
             self._predictions(validation, facts)
         self._wants_crops = True
 
@@ -116,11 +116,11 @@ class TensorBoard(Watcher):
 
         segmenter = segmenter_of(facts.network, self._config, validation)
         rows = []
-        for pair in self._shown[validation.label]:
+        for pair in self._shown[validation.title]:
             predicted = segmenter.logits(pair.image_bgr).argmax(axis=2).astype(np.uint8)
             over = [coloured(pair.image_bgr, labels, self._config.palette) for labels in (pair.label_map, predicted)]
             rows.append([pair.image_bgr, *over])
-        self._image(f"{validation.label}: image, label, prediction", grid(rows), facts.step)
+        self._image(f"{validation.title}: image, label, prediction", grid(rows), facts.step)
 
     def _crops(self, facts: StepFacts) -> None:
         images = facts.batch.images_bgr[:N_PICTURES].cpu().numpy()

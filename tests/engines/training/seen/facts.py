@@ -16,6 +16,7 @@ from tests.engines.toy import CLASSES, PALETTE, picture
 
 N_STEPS = 40
 EVALUATE_EVERY = 20
+TINY = {"width": 0.25, "aspp_channels": 8, "low_channels": 4, "atrous_rates": [2, 4, 6]}
 
 
 class Threshold(torch.nn.Module):
@@ -39,7 +40,8 @@ def config(**more: object) -> TrainConfig:
     """A training of red squares."""
     tree = {"name": "squares", "classes": CLASSES, "palette": PALETTE, "subject": CLASSES[1]}
     schedule = {"steps": N_STEPS, "batch": 4}
-    return TrainConfig.model_validate({**tree, "sources": [{"format": "shapes"}], "schedule": schedule, **more})
+    data = {"sources": [{"format": "shapes"}], "validation": {"format": "shapes", "name": "squares"}}
+    return TrainConfig.model_validate({**tree, **data, "schedule": schedule, **more})
 
 
 def pairs(n: int = 6) -> list[Pair]:
@@ -57,9 +59,11 @@ def evaluation(network: torch.nn.Module, shown: Sequence[Pair]) -> Evaluation:
     return Evaluation("P1", tally.scores(), 1.0)
 
 
-def play(watcher: Watcher, out: Path, first_step: int = 0, last_step: int = N_STEPS) -> Outcome:
+def play(
+    watcher: Watcher, out: Path, first_step: int = 0, last_step: int = N_STEPS, best_path: Path | None = None
+) -> Outcome:
     """Tell a watcher a whole training, or a part of it; the loss of step n is 1 / n."""
-    watcher.started(StartFacts(config(), out, 6, first_step, N_STEPS, 100, 100, "cpu", "fp32"))
+    watcher.started(StartFacts(config(model=TINY), out, 6, first_step, N_STEPS, 100, 100, "cpu", "fp32"))
     crops = [picture(index) for index in range(4)]
     batch = Batch(
         torch.from_numpy(np.stack([image for image, _ in crops])),
@@ -79,6 +83,6 @@ def play(watcher: Watcher, out: Path, first_step: int = 0, last_step: int = N_ST
             watcher.evaluated(
                 EvaluationFacts(step, {"squares": scored}, scored.scores.miou, is_best, network, {"squares": shown})
             )
-    outcome = Outcome(last_step, last_step == N_STEPS, best, ())
+    outcome = Outcome(last_step, last_step == N_STEPS, best, (), best_path)
     watcher.ended(outcome)
     return outcome
