@@ -11,13 +11,14 @@ import click
 
 from configs import ConfigError
 from engines.commands.compare import compare
+from engines.commands.data import check_data
 from engines.commands.evaluate import evaluate
 from engines.commands.export import export
 from engines.commands.look import inspect, predict
 from engines.commands.train import train
 from engines.errors import EngineError, EngineNotFound, InputSizeError
 
-COMMANDS = (train, evaluate, compare, export, predict, inspect)
+COMMANDS = (train, evaluate, compare, export, predict, inspect, check_data)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

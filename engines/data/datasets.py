@@ -16,7 +16,8 @@ from engines.data.formats.camvid import camvid
 from engines.data.formats.cityscapes import cityscapes
 from engines.data.formats.clip import Clip, clip_of_background
 from engines.data.formats.coco import Coco
-from engines.data.formats.folder import Folder, frames
+from engines.data.formats.files import PairFiles
+from engines.data.formats.folder import Folder, folder, frames
 from engines.data.formats.shapes import Shapes
 from engines.data.formats.voc import voc
 from engines.data.pairs import IMAGE_SUFFIXES, Dataset, Pair, read_image, read_label_map
@@ -25,7 +26,7 @@ from engines.errors import DataError
 
 __all__ = [
     "FORMATS", "IMAGE_SUFFIXES", "Dataset", "DatasetOptions", "Distrust", "Folder", "Format", "Pair", "Source",
-    "clip_of_background", "open_dataset", "read_image", "read_label_map",
+    "clip_of_background", "format_of", "listed", "open_dataset", "read_image", "read_label_map",
 ]  # fmt: skip
 
 
@@ -100,20 +101,36 @@ def open_dataset(options: DatasetOptions, n_classes: int) -> Dataset:
     Raises:
         DataError: nothing there, half a pair, or another number of classes than the format has.
     """
-    chosen = options.format or (Format.CLIP if options.path.is_file() else Format.FOLDER)
-    dataset = _OPENERS[chosen](options, n_classes)
-    if options.every > 1 and chosen is not Format.CLIP:
-        dataset = Part(dataset, range(0, len(dataset), options.every))
+    dataset = listed(options, n_classes)
+    if isinstance(dataset, PairFiles):
+        dataset.require_masks()
     if dataset.classes is not None and len(dataset.classes) != n_classes:
         raise DataError(
-            f"{options.path}: {chosen} has {len(dataset.classes)} classes ({', '.join(dataset.classes)}), "
-            f"but {n_classes} are asked for; name them all in `classes`"
+            f"{options.path}: {format_of(options)} has {len(dataset.classes)} classes "
+            f"({', '.join(dataset.classes)}), but {n_classes} are asked for; name them all in `classes`"
         )
+    # A clip was thinned while it was decoded.
+    if options.every > 1 and not isinstance(dataset, Clip):
+        return Part(dataset, range(0, len(dataset), options.every))
     return dataset
 
 
+def listed(options: DatasetOptions, n_classes: int) -> Dataset:
+    """The pictures that `options` names, whether or not every one has its labels; for `check-data`.
+
+    Raises:
+        DataError: nothing there.
+    """
+    return _OPENERS[format_of(options)](options, n_classes)
+
+
+def format_of(options: DatasetOptions) -> Format:
+    """The format that is named, or that fits the path."""
+    return options.format or (Format.CLIP if options.path.is_file() else Format.FOLDER)
+
+
 _OPENERS: dict[Format, Callable[[DatasetOptions, int], Dataset]] = {
-    Format.FOLDER: lambda o, n: Folder(o.path, n, o.prefix),
+    Format.FOLDER: lambda o, n: folder(o.path, n, o.prefix),
     Format.VOC: lambda o, n: voc(o.path, n, o.split, o.prefix),
     Format.CITYSCAPES: lambda o, n: cityscapes(o.path, n, o.split, o.prefix),
     Format.CAMVID: lambda o, n: camvid(o.path, n, o.split, o.prefix),

@@ -5,11 +5,11 @@ processes, sees what an uninterrupted one would have seen. Threads are enough: O
 interpreter's lock.
 """
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -25,9 +25,10 @@ from engines.data.trust import Believed, Teacher, Witness
 from engines.data.views import Budget, Kept
 from engines.errors import DataError
 
-__all__ = ["Batch", "Group", "Source", "TrainingSet", "batches"]
+__all__ = ["Batch", "Group", "Source", "TrainingSet", "batches", "made_ahead"]
 
 Image = NDArray[np.uint8]
+Made = TypeVar("Made")
 AHEAD = 4
 """Batches that wait for the trainer."""
 CACHE_MB = 1024
@@ -147,28 +148,30 @@ def batches(
 ) -> Generator[Batch]:
     """Batches of steps `first_step` to `n_steps` - 1, in order, made ahead by `n_threads`.
 
-    The threads end when the iterator is closed; an error in one is raised where its batch is asked for.
+    See `made_ahead` for how threads end and errors travel.
+    """
+
+    def make(step: int) -> Batch:
+        return training_set.crops(batch, augment, seed, step, places)
+
+    return made_ahead(make, first_step, n_steps, n_threads)
+
+
+def made_ahead(make: Callable[[int], Made], first_step: int, n_steps: int, n_threads: int = 1) -> Generator[Made]:
+    """`make(step)` for each step in order, made by `n_threads` before it is asked for.
+
+    The threads end when the iterator is closed; an error in one is raised where its step is asked for.
     """
     # OpenCV's own threads would only take turns with the trainer's.
     cv2.setNumThreads(1)
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="crops")
-    waiting: queue.SimpleQueue[Future[Batch]] = queue.SimpleQueue()
-    is_closed = threading.Event()
-
-    def make(step: int) -> Batch:
-        if is_closed.is_set():
-            raise DataError("the loader was closed")
-        return training_set.crops(batch, augment, seed, step, places)
-
+    waiting: deque[Future[Made]] = deque()
     ahead = max(AHEAD, n_threads + 1)
     try:
-        for step in range(first_step, min(first_step + ahead, n_steps)):
-            waiting.put(pool.submit(make, step))
-        for step in range(first_step, n_steps):
-            made = waiting.get().result()
-            if step + ahead < n_steps:
-                waiting.put(pool.submit(make, step + ahead))
-            yield made
+        for step in range(first_step, n_steps + ahead):
+            if step < n_steps:
+                waiting.append(pool.submit(make, step))
+            if step >= first_step + ahead:
+                yield waiting.popleft().result()
     finally:
-        is_closed.set()
         pool.shutdown(wait=True, cancel_futures=True)

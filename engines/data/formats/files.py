@@ -25,7 +25,7 @@ class FilePair:
 
 
 class PairFiles:
-    """A `Dataset` of files, read when asked for."""
+    """A `Dataset` of files, read when asked for; `require_masks` finds half a pair before a training does."""
 
     def __init__(
         self,
@@ -39,6 +39,14 @@ class PairFiles:
         self.classes = classes
         self.table = table
         self.names = tuple(file.name for file in self.files)
+
+    def require_masks(self) -> None:
+        """Raise DataError where an image has no label file."""
+        lonely = [file for file in self.files if file.mask is not None and not file.mask.is_file()]
+        if lonely:
+            first = lonely[0]
+            assert first.mask is not None
+            raise DataError(f"{first.mask.parent}: {len(lonely)} images have no mask, the first is {first.image.name}")
 
     def __len__(self) -> int:
         return len(self.files)

@@ -6,27 +6,32 @@ The trap: label files look black in a viewer (0 and 1), and a JPEG mask is never
 from pathlib import Path
 
 from engines.data.formats.files import FilePair, PairFiles, images_in, need_folder
-from engines.errors import DataError
 
-__all__ = ["Folder", "frames"]
+__all__ = ["Folder", "folder", "frames"]
 
 
-class Folder(PairFiles):
+def folder(root: Path, n_classes: int, prefix: str = "") -> PairFiles:
     """The pairs of a folder, in name order.
 
     Raises:
-        DataError: no such folder, no image with the prefix, or an image without a mask.
+        DataError: no such folder, or no image with the prefix.
+    """
+    expected = f"images/NAME.jpg and masks/NAME.png in {root}"
+    images, masks = need_folder(root / "images", expected), need_folder(root / "masks", expected)
+    files = [FilePair(path.stem, path, masks / f"{path.stem}.png") for path in images_in(images, prefix)]
+    return PairFiles(files, n_classes)
+
+
+class Folder(PairFiles):
+    """The pairs of a folder, complete.
+
+    Raises:
+        DataError: as `folder`, or an image without a mask.
     """
 
     def __init__(self, root: Path, n_classes: int, prefix: str = "") -> None:
-        expected = f"images/NAME.jpg and masks/NAME.png in {root}"
-        images = need_folder(root / "images", expected)
-        masks = need_folder(root / "masks", expected)
-        files = [FilePair(path.stem, path, masks / f"{path.stem}.png") for path in images_in(images, prefix)]
-        lonely = [file.image.name for file in files if file.mask is None or not file.mask.is_file()]
-        if lonely:
-            raise DataError(f"{masks}: {len(lonely)} images have no mask, the first is {lonely[0]}")
-        super().__init__(files, n_classes)
+        super().__init__(folder(root, n_classes, prefix).files, n_classes)
+        self.require_masks()
 
 
 def frames(root: Path, n_classes: int, prefix: str = "") -> PairFiles:
@@ -37,5 +42,5 @@ def frames(root: Path, n_classes: int, prefix: str = "") -> PairFiles:
     """
     need_folder(root, "a folder of pictures")
     inner = root / "images"
-    folder = inner if inner.is_dir() else root
-    return PairFiles([FilePair(path.stem, path, None) for path in images_in(folder, prefix)], n_classes)
+    pictures = images_in(inner if inner.is_dir() else root, prefix)
+    return PairFiles([FilePair(path.stem, path, None) for path in pictures], n_classes)

@@ -22,7 +22,7 @@ def voc(root: Path, n_classes: int, split: str, prefix: str = "") -> PairFiles:
         split: a list's name without `.txt`; empty for `train`.
 
     Raises:
-        DataError: no such folder, list or mask.
+        DataError: no such folder or list, or no picture with the prefix.
     """
     candidates = (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012")
     root = next((folder for folder in candidates if (folder / "JPEGImages").is_dir()), root)
@@ -32,9 +32,6 @@ def voc(root: Path, n_classes: int, split: str, prefix: str = "") -> PairFiles:
     files = [file for file in files if file.name.startswith(prefix)]
     if not files:
         raise DataError(f"{root}: no picture of split {split!r} whose name begins with {prefix!r}")
-    lonely = [file.name for file in files if file.mask is None or not file.mask.is_file()]
-    if lonely:
-        raise DataError(f"{root}: {len(lonely)} pictures of split {split!r} have no mask, the first is {lonely[0]}")
     return PairFiles(files, n_classes, VOC.names)
 
 

@@ -1,0 +1,181 @@
+"""Is a data set fit to train on? Every fault is found, not only the first.
+
+Faults make a data set unfit: half pairs, unreadable files, sizes that differ, values that are no class, one name
+twice. Remarks are worth a look: pictures without any labelled thing may be wanted. The trap: a binary mask of 0 and 255
+looks right and teaches nothing, because 255 is ignored.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.data import IGNORE
+from engines.data.datasets import DatasetOptions, Format, format_of, listed
+from engines.data.formats.files import FilePair, PairFiles
+from engines.data.pairs import Dataset, read_image, read_indices
+from engines.errors import DataError
+
+__all__ = ["DataReport", "check"]
+
+ORPHAN_PATTERNS = {Format.FOLDER: "*.png", Format.CAMVID: "*.png", Format.CITYSCAPES: "*_gtFine_labelIds.png"}
+"""Formats whose folders of labels hold nothing but the split's own."""
+ALL_VALUES = 256
+
+
+@dataclass
+class DataReport:
+    """What was found."""
+
+    classes: tuple[str, ...]
+    n_pictures: int = 0
+    n_read: int = 0
+    """Pictures whose labels could be counted."""
+    faults: dict[str, list[str]] = field(default_factory=dict)
+    """Kind -> what and where."""
+    remarks: dict[str, list[str]] = field(default_factory=dict)
+    pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(ALL_VALUES, np.int64))
+    """(256,) how many pixels hold each value."""
+    pictures: NDArray[np.int64] = field(default_factory=lambda: np.zeros(ALL_VALUES, np.int64))
+    """(256,) how many pictures hold each value."""
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """(width, height) -> pictures."""
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether there is no fault."""
+        return not self.faults
+
+    def shares(self) -> Iterator[tuple[int | None, str, float, float]]:
+        """Class (None for ignored pixels), its name, its share of all pixels, of all pictures."""
+        n_pixels, n_pictures = max(1, int(self.pixels.sum())), max(1, self.n_read)
+        rows = [(index, name) for index, name in enumerate(self.classes)] + [(None, "ignored (255)")]
+        for index, name in rows:
+            value = IGNORE if index is None else index
+            yield index, name, float(self.pixels[value] / n_pixels), float(self.pictures[value] / n_pictures)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; every fault, not the first few."""
+        return {
+            "is_fit": self.is_fit,
+            "pictures": self.n_pictures,
+            "classes": [
+                {"index": index, "name": name, "pixels": round(of_pixels, 6), "pictures": round(of_pictures, 6)}
+                for index, name, of_pixels, of_pictures in self.shares()
+            ],
+            "sizes": {f"{width}x{height}": n for (width, height), n in self.sizes.most_common()},
+            "faults": self.faults,
+            "remarks": self.remarks,
+        }
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one picture gave."""
+
+    name: str
+    size: tuple[int, int] | None = None
+    counts: NDArray[np.int64] | None = None
+    fault: tuple[str, str] | None = None
+
+
+def check(options: DatasetOptions, classes: tuple[str, ...] | None = None, n_threads: int = 2) -> DataReport:
+    """Look at every picture and label of a data set.
+
+    Args:
+        classes: None takes the format's own, or as many as the labels hold.
+
+    Raises:
+        DataError: there is no data set at all.
+    """
+    dataset = listed(options, IGNORE if classes is None else len(classes))
+    classes = classes or dataset.classes
+    report = DataReport(classes or (), len(dataset))
+    with ThreadPoolExecutor(n_threads) as pool:
+        seen = list(pool.map(lambda index: _look(dataset, index), range(len(dataset))))
+    for one in seen:
+        if one.fault is not None:
+            report.faults.setdefault(one.fault[0], []).append(one.fault[1])
+        if one.size is not None:
+            report.sizes[one.size] += 1
+        if one.counts is not None:
+            report.n_read += 1
+            report.pixels += one.counts
+            report.pictures += one.counts > 0
+    if classes is None:
+        highest = int(np.flatnonzero(report.pixels[:IGNORE]).max(initial=0))
+        report.classes = tuple(f"class {index}" for index in range(highest + 1))
+    _check_names(dataset, options, report)
+    _check_values(seen, report)
+    return report
+
+
+def _look(dataset: Dataset, index: int) -> _Seen:
+    if isinstance(dataset, PairFiles):
+        return _look_at_files(dataset.files[index], dataset.table)
+    try:
+        pair = dataset[index]
+    except DataError as error:
+        return _Seen(dataset.names[index], fault=("unreadable", str(error)))
+    return _Seen(pair.name, pair.image_bgr.shape[1::-1], _counts(pair.label_map))
+
+
+def _look_at_files(file: FilePair, table: NDArray[np.uint8] | None) -> _Seen:
+    if file.mask is not None and not file.mask.is_file():
+        return _Seen(file.name, fault=("images without a mask", f"{file.image.name}: no {file.mask}"))
+    try:
+        image_bgr = read_image(file.image)
+        height, width = image_bgr.shape[:2]
+        label_map = np.full((height, width), IGNORE, np.uint8) if file.mask is None else read_indices(file.mask)
+    except DataError as error:
+        return _Seen(file.name, fault=("unreadable", str(error)))
+    fault = None
+    if label_map.shape != (height, width):
+        told = f"{file.name}: mask {label_map.shape[1]}x{label_map.shape[0]}, image {width}x{height}"
+        fault = ("sizes that differ", told)
+    return _Seen(file.name, (width, height), _counts(label_map if table is None else table[label_map]), fault)
+
+
+def _counts(label_map: NDArray[np.uint8]) -> NDArray[np.int64]:
+    return np.bincount(label_map.ravel(), minlength=ALL_VALUES)
+
+
+def _check_names(dataset: Dataset, options: DatasetOptions, report: DataReport) -> None:
+    twice = [name for name, n in Counter(dataset.names).items() if n > 1]
+    if twice:
+        report.faults["one name twice"] = [f"{name}: two images share one mask" for name in sorted(twice)]
+    pattern = ORPHAN_PATTERNS.get(format_of(options))
+    if pattern is None or not isinstance(dataset, PairFiles):
+        return
+    masks = {file.mask for file in dataset.files if file.mask is not None}
+    lonely = _unclaimed(masks, pattern, options.prefix)
+    if lonely:
+        report.faults["masks without an image"] = [str(path) for path in lonely]
+
+
+def _unclaimed(masks: set[Path], pattern: str, prefix: str) -> list[Path]:
+    there = {path for folder in {mask.parent for mask in masks} for path in folder.glob(pattern)}
+    return sorted(path for path in there - masks if path.name.startswith(prefix))
+
+
+def _check_values(seen: list[_Seen], report: DataReport) -> None:
+    n_classes = len(report.classes)
+    counted = [(one.name, one.counts) for one in seen if one.counts is not None]
+    for value in np.flatnonzero(report.pictures[n_classes:IGNORE]) + n_classes:
+        first = next(name for name, counts in counted if counts[value])
+        told = f"value {value}: in {report.pictures[value]} masks, {report.pixels[value]} pixels; the first is {first}"
+        report.faults.setdefault("values that are no class", []).append(told)
+    void = [name for name, counts in counted if not counts[:IGNORE].any()]
+    bare = [name for name, counts in counted if counts[0] and not counts[1:IGNORE].any()]
+    never = [name for index, name, of_pixels, _ in report.shares() if index is not None and not of_pixels]
+    for kind, names in (("all pixels ignored (255)", void), ("class 0 alone", bare), ("never occurs", never)):
+        if names:
+            report.remarks[kind] = names
+    if n_classes > 0 and not report.pixels[1:IGNORE].any() and report.pixels[IGNORE] and report.pixels[0]:
+        told = "labels are 0 and 255 only, and 255 is ignored; write the class's index (1) instead of 255"
+        report.faults["nothing to learn"] = [told]
