@@ -29,7 +29,7 @@ def device_of(name: str, local_rank: int = 0) -> torch.device:
         raise TrainingError(f"device {name!r}: torch sees no GPU here; take device=cpu or mend the driver")
     if device.type not in {"cpu", "cuda"}:
         raise TrainingError(f"device {name!r}: expected auto, cpu, cuda or cuda:N")
-    return torch.device("cuda", local_rank) if device.type == "cuda" and device.index is None else device
+    return torch.device("cuda", local_rank) if name == "cuda" else device
 
 
 def precision_of(wanted: Precision, device: torch.device) -> Precision:

@@ -43,7 +43,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(CheckpointError, match="no space left on the disk.*untouched"):
+    with pytest.raises(CheckpointError, match=r"no space left on the disk.*untouched"):
         _checkpoint().save(path)
 
     assert path.read_bytes() == before

@@ -1,0 +1,94 @@
+"""A teacher's soft labels: whose classes they are, what they weigh, and that a student follows."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from configs import ConfigError
+from engines.errors import TrainingError
+from engines.training import distil
+from engines.training.recipe import Distil
+from engines.training.train import run
+from engines.training.watch import StepFacts, Watcher
+from tests.engines.training.small import small_config
+
+
+def test_a_binary_student_learns_one_class_against_the_rest() -> None:
+    """Of bird, person, car the student knows person: its background is bird plus car."""
+    logits = torch.tensor([0.2, 0.5, 0.3]).log().reshape(1, 3, 1, 1)
+    wanted = distil.class_indices(("bird", "person", "car"), ("background", "person"))
+
+    probs = distil.student_log_probs(logits, wanted).exp().flatten()
+
+    assert probs.tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_the_same_classes_are_taken_as_they_are() -> None:
+    """No class is the rest when both lists are equal."""
+    logits = torch.randn(1, 2, 2, 2)
+
+    wanted = distil.class_indices(("a", "b"), ("a", "b"))
+
+    assert torch.equal(distil.student_log_probs(logits, wanted), logits.log_softmax(dim=1))
+
+
+def test_a_teacher_that_lacks_a_class_is_refused() -> None:
+    """The error names the class and what the teacher knows."""
+    with pytest.raises(TrainingError, match="does not know the class 'zebra'; it knows background, person"):
+        distil.class_indices(("background", "person"), ("background", "zebra"))
+
+
+def test_divergence_is_zero_for_the_teachers_own_answer_and_grows_from_there() -> None:
+    """KL of two pixels by hand; a pixel of weight 0 costs nothing; temperature is squared."""
+    taught = torch.tensor([[0.8, 0.2], [0.5, 0.5]]).log().T.reshape(1, 2, 1, 2)
+    student = torch.zeros(1, 2, 1, 2)
+    n = torch.tensor(2.0)
+
+    same = distil.divergence(taught, taught, torch.ones(1, 1, 2), n, temperature=3.0)
+    other = distil.divergence(student, taught, torch.ones(1, 1, 2), n, temperature=1.0)
+    left_out = distil.divergence(student, taught, torch.tensor([[[0.0, 1.0]]]), n, temperature=1.0)
+
+    assert same.item() == pytest.approx(0, abs=1e-6)
+    expected = 0.8 * torch.tensor(0.8 / 0.5).log() + 0.2 * torch.tensor(0.2 / 0.5).log()
+    assert other.item() == pytest.approx(expected.item() / 2, abs=1e-6)
+    assert left_out.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_only_distilled_crops_and_sure_pixels_count() -> None:
+    """The first crop is of a labelled source; in the second one pixel is below the bar."""
+    log_probs = torch.tensor([[0.9, 0.1], [0.55, 0.45]]).log().T.reshape(1, 2, 1, 2).repeat(2, 1, 1, 1)
+
+    weights = distil.pixel_weights(log_probs, torch.tensor([False, True]), Distil(weight=2, sure=0.6))
+
+    assert weights[0].tolist() == [[0.0, 0.0]]
+    assert weights[1].tolist() == [[2.0, 0.0]]
+
+
+def test_distillation_without_a_teacher_is_refused(tmp_path: Path) -> None:
+    """The config says what is missing."""
+    with pytest.raises(ConfigError, match="distillation needs a `teacher`"):
+        small_config(tmp_path, "distil.labelled=1")
+
+
+def test_a_student_follows_a_checkpoint_without_any_label(tmp_path: Path) -> None:
+    """All labels are unknown; what falls is the divergence from the teacher alone."""
+    run(small_config(tmp_path, steps=2), tmp_path / "teacher")
+    frames = tmp_path / "data" / "images"
+    config = small_config(
+        tmp_path,
+        f"teacher={tmp_path / 'teacher' / 'last.pt'}",
+        f"sources=[{{path: {frames}, format: frames, is_distilled: true}}]",
+        "seed=1",
+        steps=8,
+    )
+    seen: list[float] = []
+
+    class Heard(Watcher):
+        def stepped(self, facts: StepFacts) -> None:
+            assert facts.terms["cross_entropy"] == 0
+            seen.append(facts.terms["distil"])
+
+    run(config, tmp_path / "student", watchers=[Heard()])
+
+    assert sum(seen[-3:]) < 0.7 * sum(seen[:3])

@@ -1,0 +1,120 @@
+"""One step: parts add up to the whole batch, what is frozen stays, and the teacher is heard."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from engines.data.loader import Batch
+from engines.errors import TrainingError
+from engines.training.config import TrainConfig
+from engines.training.state import seed_for
+from engines.training.steps import Steps, prepared_steps
+from tests.engines.training.small import FROZEN, small_config
+
+
+def _one_step(config: TrainConfig) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    """Terms and weights after the first step."""
+    with prepared_steps(config) as steps:
+        terms, _ = steps.step(_first_batch(steps))
+        return terms, {name: value.clone() for name, value in steps.state.model.state_dict().items()}
+
+
+def _first_batch(steps: Steps) -> Batch:
+    crops = steps.crops()
+    batch = next(crops)
+    crops.close()
+    return batch
+
+
+def test_an_accumulated_batch_gives_the_step_of_a_whole_one(tmp_path: Path) -> None:
+    """Four crops at once or one after another: the same loss and weights, though their ignored pixels differ."""
+    options = (
+        *FROZEN, "losses.dice=0", "losses.boundary=1", "augment.bars_share=1", "optimiser.kind=sgd",
+        "losses.class_weights=[1.0, 3.0]",
+    )  # fmt: skip
+    whole_terms, whole = _one_step(small_config(tmp_path, *options))
+    parts_terms, parts = _one_step(small_config(tmp_path, *options, "schedule.accumulate=4"))
+
+    # Sums of 16 384 float32 in another order.
+    assert parts_terms == pytest.approx(whole_terms, rel=1e-5)
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_frozen_blocks_and_statistics_stay_as_they_came(tmp_path: Path) -> None:
+    """The first three blocks keep every number; block 3 learns, but its statistics are frozen; the head's move."""
+    config = small_config(tmp_path, "optimiser.frozen_blocks=3", "batch_norm.backbone=frozen")
+    with prepared_steps(config) as steps:
+        before = {name: value.clone() for name, value in steps.state.model.state_dict().items()}
+        steps.step(_first_batch(steps))
+        after = steps.state.model.state_dict()
+
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert not [name for name in moved if name.startswith(tuple(f"backbone.features.{n}." for n in range(3)))]
+    assert any(name.startswith("backbone.features.3.") for name in moved)
+    assert not [name for name in moved if name.startswith("backbone.") and "running" in name]
+    assert any("running_mean" in name for name in moved)
+
+
+def test_slow_statistics_move_less_than_the_batchs_own(tmp_path: Path) -> None:
+    """`slow` remembers a hundredth of each batch, `train` a tenth."""
+    name = "backbone.features.0.1.running_mean"
+    _, slow = _one_step(small_config(tmp_path, "batch_norm.backbone=slow"))
+    _, quick = _one_step(small_config(tmp_path, "batch_norm.backbone=train"))
+
+    torch.testing.assert_close(slow[name] * 10, quick[name], rtol=1e-4, atol=1e-6)
+
+
+def test_synchronised_statistics_need_a_gpu(tmp_path: Path) -> None:
+    """torch has none for the CPU; the error names what works."""
+    with (
+        pytest.raises(TrainingError, match="take frozen or slow"),
+        prepared_steps(small_config(tmp_path, "batch_norm.head=sync", "device=cpu")),
+    ):
+        pass
+
+
+def test_half_precision_needs_a_gpu(tmp_path: Path) -> None:
+    """fp16 on a CPU is refused before anything is read."""
+    with (
+        pytest.raises(TrainingError, match="fp16 needs a GPU"),
+        prepared_steps(small_config(tmp_path, "precision=fp16", "device=cpu")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("wrong", ["optimiser.frozen_blocks=99", "optimiser.frozen=[bone]"])
+def test_freezing_what_is_not_there_is_an_error(tmp_path: Path, wrong: str) -> None:
+    """A misspelt prefix would otherwise train in silence."""
+    with pytest.raises(TrainingError, match=r"optimiser\.frozen"), prepared_steps(small_config(tmp_path, wrong)):
+        pass
+
+
+def test_a_bias_may_learn_twice_as_fast(tmp_path: Path) -> None:
+    """v1 and v2 double the learning rate of biases; norms and biases have no weight decay."""
+    config = small_config(tmp_path, "optimiser.bias_factor=2", "optimiser.kind=sgd", "optimiser.weight_decay=0.1")
+    with prepared_steps(config) as steps:
+        groups = steps.state.optimiser.param_groups
+
+    of_bias = {group["base_lr"] for group in groups if group["part"] == "head" and group["weight_decay"] == 0}
+    assert of_bias == {0.01, 0.02}
+    assert all(p.ndim > 1 for group in groups if group["weight_decay"] for p in group["params"])
+
+
+def test_each_steps_random_numbers_are_its_own() -> None:
+    """Step, process and seed each give another stream; the same three give the same."""
+    seeds = [seed_for(0, 0, 0), seed_for(0, 1, 0), seed_for(0, 0, 1), seed_for(1, 0, 0)]
+
+    assert len(set(seeds)) == 4
+    assert seed_for(0, 1, 0) == seeds[1]
+
+
+def test_bf16_learns_what_fp32_learns(tmp_path: Path) -> None:
+    """The network in bf16, loss and weights in float32: after one step the loss differs by rounding only."""
+    exact, _ = _one_step(small_config(tmp_path, *FROZEN))
+    rough, weights = _one_step(small_config(tmp_path, *FROZEN, "precision=bf16"))
+
+    # bf16 has 8 bits: a relative error of 0.4 % a product, averaged over many.
+    assert rough["loss"] == pytest.approx(exact["loss"], rel=0.02)
+    assert all(value.dtype in {torch.float32, torch.int64} for value in weights.values())
