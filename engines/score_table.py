@@ -40,13 +40,13 @@ def evaluation_lines(result: Evaluation) -> list[str]:
     )
     has_boundary = bool(scores.boundary_f_at)
     header = ["class", "IoU", "95 %" if intervals else "", f"boundary F {BOUNDARY_PX} px" if has_boundary else ""]
-    lines = _table([*header, "falsely so"], rows)
+    lines = _table([*header, "wrongly so"], rows)
     lines.append(
         _line("pixel accuracy", f"{_figure(scores.pixel_accuracy)} {_interval(intervals.get('pixel_accuracy'))}")
     )
     if has_boundary:
         lines.append(_line("boundary F", _by_px(scores.boundary_f_at)))
-    if scores.trimap_miou:
+    if not all(map(math.isnan, scores.trimap_miou.values())):
         lines.append(_line("mIoU at contours", _by_px(scores.trimap_miou)))
     if not math.isnan(scores.calibration_error):
         lines.append(_line("calibration error", _figure(scores.calibration_error)))

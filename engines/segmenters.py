@@ -140,9 +140,10 @@ def label_map_of(planes: Planes) -> NDArray[np.uint8]:
     best = planes[0].copy()
     labels = np.zeros(best.shape, np.uint8)
     for index, plane in enumerate(planes[1:], start=1):
-        is_better = plane > best
-        labels[is_better] = index
-        np.copyto(best, plane, where=is_better)
+        is_better = np.asarray(plane > best)
+        # The index grows, so it outdoes whatever was there.
+        np.maximum(labels, is_better.view(np.uint8) * np.uint8(index), out=labels)
+        np.maximum(best, plane, out=best)
     return labels
 
 

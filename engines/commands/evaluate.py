@@ -39,7 +39,7 @@ STRIDES: "dict[str, OutputStride]" = {"8": 8, "16": 16, "32": 32}
     "--metrics",
     type=click.Choice([*METRIC_NAMES, "all", "none"]),
     multiple=True,
-    help="Beside IoU; default all, of these temporal only for a clip.",
+    help="Beside IoU; default all of these, temporal for clips and frames only.",
 )
 @click.option("--contact-sheet", type=click.Path(path_type=Path, dir_okay=False), help="The ten worst, as a PNG.")
 @click.option(
@@ -100,7 +100,7 @@ def _metrics(asked: tuple[str, ...], labelled: Labelled) -> "tuple[Metric, ...]"
     if "none" in asked:
         return ()
     if not asked or "all" in asked:
-        wants_time = "all" in asked or labelled.is_clip
+        wants_time = "all" in asked or labelled.is_ordered
         return tuple(metric for metric in METRICS if metric != "temporal" or wants_time)
     return tuple(metric for metric in METRICS if metric in asked)
 

@@ -37,6 +37,8 @@ class Labelled:
     prefix: str
     every: int
     limit: int | None
+    is_unlabelled: bool
+    """A clip shows whatever it shows; otherwise all of it is class 0."""
 
     @property
     def title(self) -> str:
@@ -90,6 +92,11 @@ class Labelled:
         return Part(dataset, range(self.limit)), self.limit
 
     @property
+    def is_ordered(self) -> bool:
+        """Whether neighbours are frames of one video, as far as the format tells."""
+        return self.is_clip or self.data_format == "frames"
+
+    @property
     def is_clip(self) -> bool:
         """Whether it is a video file."""
         return self.data_format == "clip" or (self.data_format is None and self.path.is_file())
@@ -97,14 +104,16 @@ class Labelled:
     def _frames(self) -> "Iterator[Pair]":
         import numpy as np
 
+        from engines.data import IGNORE
         from engines.data.formats.clip import clip_frames
         from engines.data.pairs import Pair
 
         if not self.path.is_file():
             raise DataError(f"{self.path}: no such file; expected a video clip")
+        label = IGNORE if self.is_unlabelled else 0
         for index, image_bgr in enumerate(clip_frames(self.path, self.every)):
-            # Neighbours are what is compared over time, so they are numbered without gaps.
-            yield Pair(f"{self.path.stem}_{index:05d}", image_bgr, np.zeros(image_bgr.shape[:2], np.uint8))
+            label_map = np.full(image_bgr.shape[:2], label, np.uint8)
+            yield Pair(f"{self.path.stem}_{index * self.every:05d}", image_bgr, label_map)
 
 
 def data_options(command: Command) -> Command:
@@ -121,6 +130,7 @@ def data_options(command: Command) -> Command:
     @click.option("--prefix", default="", help="Only pictures whose name begins so.")
     @click.option("--every", type=click.IntRange(min=1), default=1, help="Only every n-th picture or frame.")
     @click.option("--limit", type=click.IntRange(min=1), help="At most so many pictures.")
+    @click.option("--unlabelled", "is_unlabelled", is_flag=True, help="Of a clip: it is not all background.")
     @wraps(command)
     def wrapped(
         *args: Any,
@@ -130,9 +140,11 @@ def data_options(command: Command) -> Command:
         prefix: str,
         every: int,
         limit: int | None,
+        is_unlabelled: bool,
         **kwargs: Any,
     ) -> Any:
-        return command(*args, labelled=Labelled(data, data_format, split, prefix, every, limit), **kwargs)
+        labelled = Labelled(data, data_format, split, prefix, every, limit, is_unlabelled)
+        return command(*args, labelled=labelled, **kwargs)
 
     return wrapped  # type: ignore[return-value]  # what click gets has other arguments than the function
 

@@ -1,10 +1,12 @@
 """How well contours are followed: boundary F at several distances, and confusion in bands around contours.
 
-Distances are Euclidean, exact: masks are grown by discs. For discs of a few pixels on masks cut to their contour's
-surroundings that is faster than an exact distance transform of the picture.
+Distances are Euclidean. They come from the 5x5 chamfer transform, which for the radii in use puts every pixel on the
+same side of the limit as the exact distance, but for the four pixels at (5, 5) of 7, and takes a ninth of the time.
 The trap: the picture's edge is no boundary, and 255 in the truth is one: in Pascal VOC two objects never touch, a
 ring of 255 lies between them.
 """
+
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -25,24 +27,27 @@ BAND_PX = (1, 2, 4, 8)
 Mask = NDArray[np.bool_]
 
 
-def matched_boundaries(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], n_classes: int) -> Ints:
+def matched_boundaries(
+    predicted: NDArray[np.uint8], truth: NDArray[np.uint8], n_classes: int, present: Iterable[int] | None = None
+) -> Ints:
     """Boundary counts (radii, C, 4): predicted and right, predicted, true and found, true.
+
+    Args:
+        present: the only classes to look for, where that is known; None: all.
 
     A boundary pixel belongs to its class and has a 4-neighbour outside it. Pixels labelled 255 are left out.
     """
     counts = np.zeros((len(RADII_PX), n_classes, 4), np.int64)
     is_counted = truth != IGNORE
-    present = np.bincount(predicted.ravel(), minlength=256) + np.bincount(truth.ravel(), minlength=256)
-    for index in np.flatnonzero(present[:n_classes]):
+    for index in range(n_classes) if present is None else present:
         drawn = _boundary(predicted == index) & is_counted
         true = _boundary(truth == index) & is_counted
-        window = _around(drawn | true, max(RADII_PX))
+        window = _around(drawn | true, 0)
         drawn, true = drawn[window], true[window]
-        n_drawn, n_true = np.count_nonzero(drawn), np.count_nonzero(true)
+        off_true, off_drawn = _distance_to(true)[drawn], _distance_to(drawn)[true]
         for place, radius in enumerate(RADII_PX):
-            n_right = np.count_nonzero(drawn & _grown(true, radius))
-            n_found = np.count_nonzero(true & _grown(drawn, radius))
-            counts[place, index] = (n_right, n_drawn, n_found, n_true)
+            n_right, n_found = np.count_nonzero(off_true <= radius), np.count_nonzero(off_drawn <= radius)
+            counts[place, index] = (n_right, off_true.size, n_found, off_drawn.size)
     return counts
 
 
@@ -50,19 +55,17 @@ def band_confusions(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], n_cl
     """Confusion matrices (bands, C, C) of the pixels within `BAND_PX` of a true contour."""
     touching = _touching(truth)
     window = _around(touching, max(BAND_PX))
-    touching, predicted, truth = touching[window], predicted[window], truth[window]
-    counts = [confusion_of(predicted[band], truth[band], n_classes) for band in _bands(touching)]
+    # The pixels that touch a contour are the band of one pixel on each side of it.
+    width = _distance_to(touching[window]) + 1
+    near = width <= max(BAND_PX)
+    width, predicted, truth = width[near], predicted[window][near], truth[window][near]
+    counts = [confusion_of(predicted[width <= band], truth[width <= band], n_classes) for band in BAND_PX]
     return np.stack(counts)
 
 
 def contour_band(label_map: NDArray[np.uint8], width_px: int) -> Mask:
     """Pixels at most `width_px` from a change of label, on each side of it."""
-    return _grown(_touching(label_map), width_px - 1)
-
-
-def _bands(touching: Mask) -> list[Mask]:
-    # The pixels that touch a contour are the band of one pixel on each side of it.
-    return [_grown(touching, width - 1) for width in BAND_PX]
+    return np.asarray(_distance_to(_touching(label_map)) <= width_px - 1)
 
 
 def _touching(label_map: NDArray[np.uint8]) -> Mask:
@@ -96,9 +99,9 @@ def _around(mask: Mask, margin_px: int) -> tuple[slice, slice]:
     )
 
 
-def _grown(mask: Mask, radius_px: int) -> Mask:
-    if radius_px == 0 or mask.size == 0:
-        return mask
-    offsets = np.arange(-radius_px, radius_px + 1)
-    disc = (offsets[:, None] ** 2 + offsets[None] ** 2 <= radius_px**2).astype(np.uint8)
-    return np.asarray(cv2.dilate(np.ascontiguousarray(mask).view(np.uint8), disc)).view(np.bool_)
+def _distance_to(mask: Mask) -> NDArray[np.float32]:
+    """How far each pixel is from the mask's nearest one; infinite without one."""
+    if not mask.any():
+        return np.full(mask.shape, np.inf, np.float32)
+    away = np.asarray(~mask).view(np.uint8)
+    return np.asarray(cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_5), np.float32)

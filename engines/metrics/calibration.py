@@ -34,11 +34,11 @@ def calibration_counts(
     """(bins, 3): pixels, their summed confidence, how many of them are right; 255 is left out."""
     bins = np.minimum(confidence * N_BINS, N_BINS - 1).astype(np.uint8)
     bins[truth == IGNORE] = N_BINS
-    flat, right = bins.ravel(), (predicted == truth).ravel()
-    pixels = np.bincount(flat, minlength=N_BINS + 1)
-    sums = np.bincount(flat, weights=confidence.ravel(), minlength=N_BINS + 1)
-    hits = np.bincount(flat[right], minlength=N_BINS + 1)
-    return np.stack([pixels, sums, hits], axis=1)[:N_BINS].astype(np.float64)
+    # Right and wrong pixels of a bin are two places of one histogram.
+    places = (bins * 2 + (predicted == truth)).ravel()
+    pixels = np.bincount(places, minlength=2 * N_BINS + 2).reshape(-1, 2)
+    sums = np.bincount(places, weights=confidence.ravel(), minlength=2 * N_BINS + 2).reshape(-1, 2)
+    return np.stack([pixels.sum(1), sums.sum(1), pixels[:, 1]], axis=1)[:N_BINS].astype(np.float64)
 
 
 def calibration_error(counts: Floats) -> float:

@@ -109,9 +109,11 @@ class Tally:
             raise ValueError(f"predicted {predicted.shape} and true labels {truth.shape} differ in size")
         n = len(self.classes)
         calibrates = "calibration" in self.metrics and logits is not None
+        confusion = confusion_of(predicted, truth, n)
+        present = np.flatnonzero(confusion.sum(0) + confusion.sum(1))
         return Counts(
-            confusion_of(predicted, truth, n),
-            matched_boundaries(predicted, truth, n) if "boundary" in self.metrics else None,
+            confusion,
+            matched_boundaries(predicted, truth, n, present) if "boundary" in self.metrics else None,
             band_confusions(predicted, truth, n) if "trimap" in self.metrics else None,
             calibration_counts(confidence_of(logits), predicted, truth) if calibrates and logits is not None else None,
         )
