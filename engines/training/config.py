@@ -70,6 +70,8 @@ class TrainConfig(Options):
     """CPU threads of the network's arithmetic."""
     loader_threads: int = Field(1, gt=0)
     """Threads that make crops; the crops do not depend on it."""
+    cache_mb: float = Field(1024, ge=0)
+    """Decoded pictures that stay in memory."""
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`; `auto` takes a GPU where there is one."""
     precision: Precision = Precision.AUTO

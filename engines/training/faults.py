@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from engines.data.loader import Batch
 from engines.errors import TrainingError
 
 if TYPE_CHECKING:
-    from engines.training.steps import Steps
+    from engines.training.steps import Crops, Steps
 
 __all__ = ["NotFinite", "explained", "first_not_finite"]
 
@@ -28,14 +27,14 @@ class NotFinite(TrainingError):
 
 
 @contextmanager
-def explained(steps: "Steps", batch: Batch, last: Path) -> Iterator[None]:
+def explained(steps: "Steps", crops: "Crops", last: Path) -> Iterator[None]:
     """Turn a step's failures into a TrainingError that says what would help."""
     step = steps.state.step + 1
     kept = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was written yet"
     try:
         yield
     except NotFinite as error:
-        where = first_not_finite(steps, batch)
+        where = first_not_finite(steps, crops)
         raise TrainingError(
             f"step {step}: {error}; {where}; {kept}. "
             "Lower the learning rate, set optimiser.clip_norm, or precision fp32"
@@ -44,12 +43,12 @@ def explained(steps: "Steps", batch: Batch, last: Path) -> Iterator[None]:
         if not _is_out_of_memory(error):
             raise
         steps.state.optimiser.zero_grad(set_to_none=True)
-        n = len(batch.images_bgr) // steps.config.schedule.accumulate
+        n_all, side_px = crops.batch.images_bgr.shape[:2]
+        n = n_all // steps.config.schedule.accumulate
         fits = max(1, n // 2)
         raise TrainingError(
-            f"step {step}: out of memory on {steps.device} with {n} crops of {batch.images_bgr.shape[1]} px at once; "
-            f"about {fits} should fit: set schedule.accumulate={-(-len(batch.images_bgr) // fits)} (the same result), "
-            f"or ask `engines tune-batch`; {kept}"
+            f"step {step}: out of memory on {steps.device} with {n} crops of {side_px} px at once; about {fits} should "
+            f"fit: set schedule.accumulate={-(-n_all // fits)} (the same step), or ask `engines tune-batch`; {kept}"
         ) from error
 
 
@@ -59,7 +58,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def first_not_finite(steps: "Steps", batch: Batch) -> str:
+def first_not_finite(steps: "Steps", crops: "Crops") -> str:
     """Do the step's forward pass again and name the first layer whose output, weight or gradient is not finite."""
     model = steps.state.model
     for name, parameter in model.named_parameters():
@@ -81,7 +80,7 @@ def first_not_finite(steps: "Steps", batch: Batch) -> str:
     ]
     try:
         with torch.no_grad():
-            steps.supervision.logits(steps.parts(batch)[0].images_bgr)
+            steps.supervision.logits(steps.parts(crops)[0].images_bgr)
     finally:
         for hook in hooks:
             hook.remove()

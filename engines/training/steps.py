@@ -6,15 +6,17 @@ the mean when parts have unequal numbers of ignored pixels.
 """
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from engines.data.loader import Batch, TrainingSet, batches
+from engines.data.consecutive import FrameBatch, FramePairs
+from engines.data.loader import Batch, TrainingSet, made_ahead
 from engines.errors import DataError
 from engines.models.deeplab import DeepLab, build
 from engines.models.weights import load_backbone
@@ -32,20 +34,38 @@ from engines.training.schedules import Average, factor
 from engines.training.state import TrainingState, seed_for
 from engines.training.supervision import Part, Supervision
 
-__all__ = ["Steps", "prepared_steps"]
+__all__ = ["Crops", "Steps", "prepared_steps"]
+
+
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """What one step sees."""
+
+    batch: Batch
+    frames: FrameBatch | None = None
+    """Of the temporal term."""
 
 
 class Steps:
     """A network, its data and its losses, ready to step."""
 
-    def __init__(self, config: TrainConfig, process: Process, device: torch.device, teacher: distil.Teacher | None):
+    def __init__(
+        self,
+        config: TrainConfig,
+        process: Process,
+        device: torch.device,
+        teacher: distil.Teacher | None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
         self.config = config
         self.process = process
         self.device = device
         self.teacher = teacher
         self.precision = precision_of(config.precision, device)
         self.places = process.places(config.schedule.batch)
-        self.training_set = training_set_of(config)
+        self.training_set = training_set_of(config, say if process.is_first else None)
+        temporal = config.temporal
+        self.frame_pairs = FramePairs.read(temporal.sources, len(config.classes)) if temporal.weight else None
         torch.manual_seed(config.seed)
         model = fresh_network(config)
         self.is_pretrained = config.backbone_weights is not None or config.init_from is not None
@@ -76,21 +96,21 @@ class Steps:
         """After an evaluation, and at the start."""
         training_mode(self.state.model, self.config.batch_norm, self.is_pretrained, self.still)
 
-    def crops(self) -> Generator[Batch]:
-        """Batches from the present step to the last."""
-        config = self.config
-        return batches(
-            self.training_set,
-            config.schedule.batch,
-            config.augment,
-            config.seed,
-            self.state.step,
-            config.schedule.steps,
-            n_threads=config.loader_threads,
-            places=self.places,
-        )
+    def crops(self) -> Generator[Crops]:
+        """What each step sees, from the present step to the last; made ahead by threads."""
+        return made_ahead(self.crops_of, self.state.step, self.config.schedule.steps, self.config.loader_threads)
 
-    def step(self, batch: Batch) -> tuple[dict[str, float], dict[str, float]]:
+    def crops_of(self, step: int) -> Crops:
+        """This process's places of a step; they depend on (seed, step, place) alone."""
+        config = self.config
+        batch = self.training_set.crops(config.schedule.batch, config.augment, config.seed, step, self.places)
+        frames = None
+        if self.frame_pairs is not None:
+            n_pairs = config.temporal.batch
+            frames = self.frame_pairs.crops(n_pairs, config.augment, config.seed, step, self.process.places(n_pairs))
+        return Crops(batch, frames)
+
+    def step(self, crops: Crops) -> tuple[dict[str, float], dict[str, float]]:
         """One step of the optimiser.
 
         Returns:
@@ -102,7 +122,7 @@ class Steps:
         state, options = self.state, self.config.optimiser
         rates = set_rates(state.optimiser, factor(state.step, self.config.schedule))
         state.optimiser.zero_grad(set_to_none=True)
-        terms = self.forward_backward(batch)
+        terms = self.forward_backward(crops)
         wrong = [f"{name} is {value}" for name, value in terms.items() if not math.isfinite(value)]
         if wrong:
             raise NotFinite(", ".join(wrong))
@@ -115,10 +135,10 @@ class Steps:
         state.step += 1
         return terms, rates
 
-    def forward_backward(self, batch: Batch) -> dict[str, float]:
+    def forward_backward(self, crops: Crops) -> dict[str, float]:
         """Gradients of the whole batch, in parts; returns the terms over all processes."""
         torch.manual_seed(seed_for(self.config.seed, self.state.step, self.process.rank))
-        parts = self.parts(batch)
+        parts = self.parts(crops)
         totals = self.totals(parts)
         added: dict[str, Tensor] = {}
         for index, part in enumerate(parts):
@@ -133,9 +153,9 @@ class Steps:
         values = total(torch.stack(list(added.values()))).tolist()
         return dict(zip(added, values, strict=True))
 
-    def parts(self, batch: Batch) -> list[Part]:
+    def parts(self, crops: Crops) -> list[Part]:
         """The batch on the device, in as many parts as are accumulated, with the teacher's word."""
-        config = self.config
+        config, batch = self.config, crops.batch
         moved = [x.to(self.device, non_blocking=True) for x in (batch.images_bgr, batch.labels, batch.is_distilled)]
         parts = []
         for images, labels, is_distilled in zip(*(x.chunk(config.schedule.accumulate) for x in moved), strict=True):
@@ -144,6 +164,10 @@ class Steps:
                 soft = self.teacher.log_probs(images)
                 weights = distil.pixel_weights(soft, is_distilled, config.distil)
             parts.append(Part(images, labels, soft, weights))
+        if crops.frames is not None:
+            # With the last part, so that memory is needed once.
+            frames = FrameBatch(*(x.to(self.device, non_blocking=True) for x in crops.frames))
+            parts[-1] = replace(parts[-1], frames=frames)
         return parts
 
     def totals(self, parts: list[Part]) -> dict[str, Tensor]:
@@ -172,8 +196,11 @@ class Steps:
 
 
 @contextmanager
-def prepared_steps(config: TrainConfig) -> Iterator[Steps]:
+def prepared_steps(config: TrainConfig, say: Callable[[str], None] | None = None) -> Iterator[Steps]:
     """Join the other processes, open the teacher, build everything; closed again on the way out.
+
+    Args:
+        say: takes a line now and then where reading the data takes long.
 
     Raises:
         DataError, CheckpointError, TrainingError: a source, weights or options that cannot be used.
@@ -186,7 +213,7 @@ def prepared_steps(config: TrainConfig) -> Iterator[Steps]:
         if config.teacher is not None and (config.distil.labelled or any(s.is_distilled for s in config.sources)):
             autocast = autocast_for(precision_of(config.precision, device), device)
             teacher = stack.enter_context(distil.opened(config.teacher, config.classes, device, autocast))
-        yield Steps(config, process, device, teacher)
+        yield Steps(config, process, device, teacher, say)
 
 
 def fresh_network(config: TrainConfig) -> DeepLab:
@@ -197,7 +224,7 @@ def fresh_network(config: TrainConfig) -> DeepLab:
     return model
 
 
-def training_set_of(config: TrainConfig) -> TrainingSet:
+def training_set_of(config: TrainConfig, say: Callable[[str], None] | None = None) -> TrainingSet:
     """The sources; the teacher is asked where labels are distrusted."""
     teacher, subject = None, 0
     if config.teacher is not None and any(source.distrust != "nothing" for source in config.sources):
@@ -208,4 +235,4 @@ def training_set_of(config: TrainConfig) -> TrainingSet:
         if wanted not in classes:
             raise DataError(f"{config.teacher}: does not know {wanted!r}; `distrust` needs a teacher that does")
         subject = classes.index(wanted)
-    return TrainingSet.read(config.sources, len(config.classes), teacher, subject)
+    return TrainingSet.read(config.sources, len(config.classes), teacher, subject, config.cache_mb, say)

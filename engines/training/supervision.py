@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from engines.data.consecutive import FrameBatch
 from engines.models.deeplab import DeepLab
 from engines.training.config import TrainConfig
 from engines.training.distil import divergence
+from engines.training.distributed import n_processes
 from engines.training.losses import label_terms
-from engines.training.temporal import FramePair, inconsistency
+from engines.training.temporal import inconsistency
 
 __all__ = ["Part", "Supervision"]
 
@@ -36,7 +38,7 @@ class Part:
     """(n, C, h, w) of the teacher."""
     soft_weights: Tensor | None = None
     """(n, h, w) of each pixel's divergence; 0 leaves it out."""
-    frames: FramePair | None = None
+    frames: FrameBatch | None = None
 
 
 class Supervision(nn.Module):
@@ -74,8 +76,10 @@ class Supervision(nn.Module):
                 outputs[0], part.soft_log_probs, part.soft_weights, totals["distil"], config.distil.temperature
             )
         if part.frames is not None:
-            first, second = (self.logits(frames)[0] for frames in (part.frames.first_bgr, part.frames.second_bgr))
-            terms["temporal"] = inconsistency(first, second, part.frames, config.temporal.max_difference) / n_parts
+            first, second = self.logits(torch.cat(part.frames[:2]))[0].chunk(2)
+            value = inconsistency(first, second, part.frames, config.temporal.max_difference)
+            # Only one of a process's parts has frames.
+            terms["temporal"] = value / n_processes()
         terms["loss"] = torch.stack([self.weight_of(name) * value for name, value in terms.items()]).sum()
         return terms
 

@@ -5,28 +5,16 @@ second's probabilities are looked up along the flow and must equal the first's. 
 uncovered the flow is a guess; only pixels whose picture agrees after the same look-up are counted.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["FramePair", "inconsistency", "looked_up"]
+from engines.data.consecutive import FrameBatch
+
+__all__ = ["inconsistency", "looked_up"]
 
 
-@dataclass(frozen=True, eq=False)
-class FramePair:
-    """Consecutive frames under one geometry, on the device."""
-
-    first_bgr: Tensor
-    """(n, H, W, 3) uint8."""
-    second_bgr: Tensor
-    """(n, H, W, 3) uint8."""
-    flow_px: Tensor
-    """(n, H, W, 2) float32: where (x, y) of the first went, as an offset in pixels."""
-
-
-def inconsistency(first: Tensor, second: Tensor, frames: FramePair, max_difference: float) -> Tensor:
+def inconsistency(first: Tensor, second: Tensor, frames: FrameBatch, max_difference: float) -> Tensor:
     """Mean squared difference of warped probabilities over trusted pixels (Lai et al. 2018, eq. 3, on probabilities).
 
     Args:

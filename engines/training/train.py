@@ -12,19 +12,19 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 import torch.distributed as dist
 
-from engines.data.loader import Batch
 from engines.errors import CheckpointError
 from engines.training.checkpoint import Checkpoint
 from engines.training.config import TrainConfig
 from engines.training.distributed import any_of
 from engines.training.faults import explained
 from engines.training.provenance import fingerprint
-from engines.training.steps import Steps, prepared_steps
+from engines.training.steps import Crops, Steps, prepared_steps
 from engines.training.validate import First, opened_sets, recorded, scored, weighted_miou
 from engines.training.watch import EvaluationFacts, Outcome, StartFacts, StepFacts, Watcher, tell
 
@@ -44,7 +44,7 @@ def run(config: TrainConfig, out: Path, resume: bool = False, watchers: Sequence
         DataError, CheckpointError: a source, the weights or the checkpoint cannot be used.
         TrainingError: the loss is not finite, memory is short, or the options do not fit this machine.
     """
-    with prepared_steps(config) as steps:
+    with prepared_steps(config, say=partial(tell, watchers)) as steps:
         if not steps.process.is_first:
             watchers = ()
         return _Run(config, out, steps, watchers).run(resume)
@@ -98,12 +98,12 @@ class _Run:
             watcher.ended(outcome)
         return outcome
 
-    def _step(self, crops: Iterator[Batch]) -> None:
+    def _step(self, made: Iterator[Crops]) -> None:
         asked_s = time.monotonic()
-        batch = next(crops)
+        crops = next(made)
         waited_s = time.monotonic() - asked_s
-        with explained(self.steps, batch, self.out / LAST):
-            terms, rates = self.steps.step(batch)
+        with explained(self.steps, crops, self.out / LAST):
+            terms, rates = self.steps.step(crops)
         loss = terms.pop("loss")
         self.losses.append(loss)
         self.pace.add(self.config.schedule.batch)
@@ -118,7 +118,7 @@ class _Run:
                 images_per_s=self.pace.images_per_s,
                 waited_s=waited_s,
                 eta_s=n_left * self.pace.s_per_step,
-                batch=batch,
+                batch=crops.batch,
             )
             for watcher in self.watchers:
                 watcher.stepped(facts)
