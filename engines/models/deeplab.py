@@ -4,11 +4,16 @@ Every one takes normalised RGB whose sides are multiples of 32 and gives logits 
 PyTorch's own initial weights; `engines.models.weights` fills them.
 """
 
+from collections.abc import Callable
+
 import torch
 
 from engines.models.base import DeepLab
 from engines.models.config import ModelConfig, OutputStride, Version
 from engines.models.normalisation import normalise
+from engines.models.v1 import DeepLabV1
+from engines.models.v2 import DeepLabV2
+from engines.models.v3 import v3_of
 from engines.models.v3plus import DeepLabV3Plus
 from engines.models.voc import DeepLabVOC
 
@@ -17,7 +22,13 @@ __all__ = ["MODELS", "SIDE_MULTIPLE", "DeepLab", "ModelConfig", "build", "normal
 SIDE_MULTIPLE = 32
 """Heights and widths are multiples of this."""
 
-MODELS: dict[Version, type[DeepLab]] = {"v3plus": DeepLabV3Plus, "voc": DeepLabVOC}
+MODELS: dict[Version, Callable[[int, ModelConfig], DeepLab]] = {
+    "v1": DeepLabV1,
+    "v2": DeepLabV2,
+    "v3": v3_of,
+    "v3plus": DeepLabV3Plus,
+    "voc": DeepLabVOC,
+}
 
 
 def build(config: ModelConfig, n_classes: int) -> DeepLab:

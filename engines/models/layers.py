@@ -6,7 +6,7 @@ The trap: `separable` changes parameter names too, so it belongs to the model's 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["DenseConv", "PointwiseConv", "SeparableConv", "atrous_conv", "pooled", "resized_to"]
+__all__ = ["DenseConv", "PointwiseConv", "SeparableConv", "atrous_conv", "fully_connected", "pooled", "resized_to"]
 
 
 class PointwiseConv(nn.Sequential):
@@ -42,6 +42,15 @@ class SeparableConv(nn.Sequential):
 def atrous_conv(c_in: int, c_out: int, rate: int, is_separable: bool) -> nn.Module:
     """3x3 at a rate with batch norm and ReLU, of the kind that the config asks for."""
     return SeparableConv(c_in, c_out, rate) if is_separable else DenseConv(c_in, c_out, rate)
+
+
+def fully_connected(c_in: int, c_out: int, kernel: int, rate: int, drop_share: float) -> nn.Sequential:
+    """A fully connected layer of VGG as a convolution with ReLU and dropout; no batch norm, as in v1 and v2."""
+    layer = nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2 * rate, dilation=rate)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return nn.Sequential(layer, nn.ReLU(inplace=True), nn.Dropout(drop_share))
 
 
 def pooled(x: Tensor) -> Tensor:
