@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from engines.data import IGNORE
 from engines.data.datasets import DatasetOptions, Format, format_of, listed
 from engines.data.formats.files import FilePair, PairFiles
+from engines.data.known import KNOWN
 from engines.data.pairs import Dataset, read_image, read_indices
 from engines.errors import DataError
 
@@ -93,6 +94,8 @@ def check(options: DatasetOptions, classes: tuple[str, ...] | None = None, n_thr
     Raises:
         DataError: there is no data set at all.
     """
+    known = KNOWN.get(format_of(options))
+    classes = classes or (known.names if known is not None else None)
     dataset = listed(options, IGNORE if classes is None else len(classes))
     classes = classes or dataset.classes
     report = DataReport(classes or (), len(dataset))

@@ -84,10 +84,12 @@ class FramePairs:
             raise DataError(f"{frames[index + 1].name}: another size than the frame before it; a clip has one size")
         unlabelled = np.full(pictures[0].shape[:2], IGNORE, np.uint8)
         matrix = affine(unlabelled, augment, rng)
-        crops = [cut(Pair("", picture, unlabelled), matrix, augment.size).image_bgr for picture in pictures]
-        flow = optical_flow(crops[0], crops[1])
+        crops = [cut(Pair("", picture, unlabelled), matrix, augment.size) for picture in pictures]
+        flow = optical_flow(crops[0].image_bgr, crops[1].image_bgr)
         light = int(rng.integers(1 << 32))
-        first, second = (coloured(crop, augment, np.random.default_rng(light)) for crop in crops)
+        first, second = (
+            coloured(crop.image_bgr, augment, np.random.default_rng(light)) * crop.inside[..., None] for crop in crops
+        )
         return first, second, flow
 
 

@@ -28,7 +28,7 @@ class Crop:
     """A part of a picture at the network's size."""
 
     image_bgr: Image
-    """(height, width, 3) uint8."""
+    """(height, width, 3) uint8; the picture's rim repeated outside it."""
     label_map: Image
     """(height, width) uint8; 255 outside the picture."""
     inside: Image
@@ -63,7 +63,8 @@ def fill(window: tuple[int, int, int, int], config: Augment, rng: np.random.Gene
 def cut(pair: Pair, matrix: Matrix, size: tuple[int, int]) -> Crop:
     """Picture and labels through one map; fresh arrays of `size` (height, width)."""
     size_wh = (size[1], size[0])
-    image = cv2.warpAffine(pair.image_bgr, matrix, size_wh, flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0))
+    # The picture's rim goes on outside: what is not inside becomes black at the end, and no sooner, as in a stream.
+    image = cv2.warpAffine(pair.image_bgr, matrix, size_wh, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     labels = cv2.warpAffine(pair.label_map, matrix, size_wh, flags=cv2.INTER_NEAREST, borderValue=(IGNORE,))
     whole = np.ones(pair.label_map.shape, np.uint8)
     inside = cv2.warpAffine(whole, matrix, size_wh, flags=cv2.INTER_NEAREST)
