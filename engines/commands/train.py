@@ -1,5 +1,8 @@
-"""`train`: from a config to checkpoints."""
+"""`train`: from a config to checkpoints, a report and, where the config has `export`, an engine."""
 
+import os
+import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -15,15 +18,25 @@ __all__ = ["train"]
 @click.option("--resume", is_flag=True, help="Go on from OUT/last.pt.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the config.")
 def train(config: Path, out: Path, resume: bool, overrides: tuple[str, ...]) -> None:
-    """Train by CONFIG (see configs/train/) and keep OUT/best.pt and OUT/last.pt."""
+    """Train by CONFIG (see configs/train/): OUT gets best.pt, last.pt, report.md and, by `export`, an engine."""
     from configs import load
 
     need_torch()
     from engines.training.config import TrainConfig
+    from engines.training.delivery import deliver
+    from engines.training.seen import watching
     from engines.training.train import run
-    from engines.training.watch import Lines
 
-    outcome = run(load(TrainConfig, config, overrides), out, resume, watchers=[Lines(click.echo)])
+    loaded = load(TrainConfig, config, overrides)
+    command = shlex.join(["python", "-m", "engines", *sys.argv[1:]])
+    with watching(command, click.echo, sys.stdout.isatty()) as watchers:
+        outcome = run(loaded, out, resume, watchers)
     if not outcome.is_finished:
         raise KeyboardInterrupt
+    if os.environ.get("RANK", "0") != "0":  # torchrun: the first process speaks and writes for all
+        return
     click.echo(f"train: finished after {outcome.step} steps, best mIoU {outcome.best_miou:.4f}, {out / 'best.pt'}")
+    click.echo(f"train: read {out / 'report.md'}; tensorboard --logdir {out}")
+    if loaded.export is not None and outcome.best_path is not None:
+        manifest = deliver(loaded, outcome.best_path, out, lambda line: click.echo(f"train: {line}"))
+        click.echo(f"train: {manifest} is an engine: run_stream.py run demo --engine {manifest}")

@@ -17,6 +17,7 @@ from engines.data.transforms import Augment
 from engines.export import Meaning
 from engines.models.deeplab import ModelConfig
 from engines.spec import ResizeRule
+from engines.training.delivery import Delivery
 from engines.training.recipe import BatchNorm, Distil, Losses, Optimiser, Schedule, Temporal
 
 __all__ = ["Precision", "Schedule", "TrainConfig", "Validation"]
@@ -95,6 +96,8 @@ class TrainConfig(Options):
     batch_norm: BatchNorm = BatchNorm()
     distil: Distil = Distil()
     temporal: Temporal = Temporal()
+    export: Delivery | None = None
+    """The engine that a finished training becomes, in OUT/engine; None leaves it to `engines export`."""
     trained_on: tuple[str, ...] = ()
     """What the model card and the manifest say about the data."""
 

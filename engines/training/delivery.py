@@ -1,0 +1,109 @@
+"""The last step of a training: `best.pt` becomes an engine with its scores, in `OUT/engine`.
+
+What is scored is what is served: each graph, opened by the backend that would run it, under P2 on the config's
+validation sets. The trap: an engine is found by its folder's or file's name, so this one is called by its path:
+`run_stream.py run clip.mp4 --engine runs/toy/engine/toy.json`.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator, model_validator
+
+from configs import Options
+from engines.data.pairs import Pair
+from engines.geometry import fit, resize_into
+from engines.spec import InputSpec, Precision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from engines.training.config import TrainConfig
+
+__all__ = ["FOLDER", "Delivery", "deliver"]
+
+FOLDER = "engine"
+N_SAMPLES = 10
+"""Real pictures that a graph is compared with its network on."""
+
+
+class Delivery(Options):
+    """The engine that a finished training exports."""
+
+    sizes: tuple[str, ...] = Field(("512x288",), min_length=1)
+    """`WxH` in multiples of 32; the first is the default of the engine."""
+    precisions: tuple[Precision, ...] = Field(("fp32",), min_length=1)
+    """One graph a size and precision; int8 needs `calibration`."""
+    calibration: Path | None = None
+    """A folder of real pictures, from which the ranges of int8 are measured."""
+    licences: tuple[str, ...] = ()
+    """Of the data, a line each, for the manifest."""
+
+    @field_validator("sizes")
+    @classmethod
+    def _sizes(cls, sizes: tuple[str, ...]) -> tuple[str, ...]:
+        for size in sizes:
+            if not re.fullmatch(r"\d+x\d+", size) or any(int(side) % 32 or not int(side) for side in size.split("x")):
+                raise ValueError(f"{size!r}: expected WIDTHxHEIGHT in multiples of 32, such as 512x288")
+        return sizes
+
+    @model_validator(mode="after")
+    def _calibrated(self) -> "Delivery":
+        if "int8" in self.precisions and self.calibration is None:
+            raise ValueError("int8 needs `calibration`: a folder of real pictures to measure its ranges on")
+        return self
+
+    @property
+    def wxh(self) -> list[tuple[int, int]]:
+        """(width, height) of each size."""
+        return [(int(size.split("x")[0]), int(size.split("x")[1])) for size in self.sizes]
+
+
+def deliver(config: "TrainConfig", best: Path, out: Path, say: Callable[[str], None]) -> Path:
+    """Export `best` as the config's `export` asks, score every graph, and return the manifest's path.
+
+    Raises:
+        CheckpointError, ExportError: see `engines.publish`.
+    """
+    from engines.derive import CalibrationSet
+    from engines.evaluate import P2Engine, evaluate
+    from engines.publish import Wanted, engine_from_checkpoint, record_scores
+    from engines.runtime import open_engine
+    from engines.training.checkpoint import Checkpoint
+    from engines.training.validate import opened_sets
+
+    assert config.export is not None, "without `export` in the config there is nothing to deliver"
+    sets, sizes = opened_sets(config), config.export.wxh
+    samples = [sample for size in sizes for sample in _samples(sets, size, config)]
+    folder = config.export.calibration
+    wanted = Wanted(sizes, config.export.precisions, calibration=None if folder is None else CalibrationSet(folder))
+    checkpoint = Checkpoint.load(best)
+    manifest, graphs = engine_from_checkpoint(checkpoint, wanted, out / FOLDER, samples, config.export.licences)
+    for graph in graphs:
+        named = f"{manifest}@{graph.width}x{graph.height}:{graph.precision}"
+        with open_engine(named, outputs=("logits",)) as engine:
+            for title, pairs in sets.items():
+                result = evaluate(P2Engine(engine), pairs)
+                record_scores(engine.spec, result.recorded(f"P2/{title}"))
+                say(f"{engine.spec.label}: P2 {title} mIoU {result.scores.miou:.4f}")
+    return manifest
+
+
+def _samples(
+    sets: "Mapping[str, Iterable[Pair]]", size: tuple[int, int], config: "TrainConfig"
+) -> list[NDArray[np.uint8]]:
+    """The first pictures of the validation sets as the engine will get them."""
+    spec = InputSpec(size[1], size[0], config.resize)
+    samples = []
+    for pairs in sets.values():
+        for pair in islice(pairs, N_SAMPLES // max(1, len(sets)) + 1):
+            tensor_bgr = np.zeros(spec.shape()[1:], np.uint8)
+            height, width = pair.image_bgr.shape[:2]
+            resize_into(pair.image_bgr, fit(height, width, spec), tensor_bgr)
+            samples.append(tensor_bgr)
+    return samples
