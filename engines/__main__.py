@@ -10,6 +10,7 @@ import sys
 import click
 
 from configs import ConfigError
+from engines.commands.bench import bench
 from engines.commands.compare import compare
 from engines.commands.data import check_data
 from engines.commands.evaluate import evaluate
@@ -18,7 +19,7 @@ from engines.commands.look import inspect, predict
 from engines.commands.train import train
 from engines.errors import EngineError, EngineNotFound, InputSizeError
 
-COMMANDS = (train, evaluate, compare, export, predict, inspect, check_data)
+COMMANDS = (train, evaluate, compare, export, predict, inspect, check_data, bench)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
