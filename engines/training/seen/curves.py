@@ -43,7 +43,7 @@ def draw_curves(trained: Sequence[Trained], scored: Sequence[Scored], path: Path
         panels.append(partial(_miou, rows=scored))
     if not panels:
         raise ValueError("a training without a step has no curves")
-    figure = _figure(8.0, 0.7 + 2.3 * len(panels))
+    figure = _figure(9.0, 0.7 + 2.3 * len(panels))
     grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for draw, axes in zip(panels, grid, strict=True):
         draw(axes)
@@ -89,7 +89,7 @@ def _loss(axes: "Axes", rows: Sequence[Trained]) -> None:
     values = np.array([row.loss for row in rows])
     axes.plot(steps, values, color=COLOURS[0], alpha=0.3, linewidth=0.9)
     n_window = max(1, round(SMOOTHED_SHARE * len(rows)))
-    label = "total" if n_window == 1 else f"total, mean of {n_window} points"
+    label = "total" if n_window == 1 else f"total\n(mean of {n_window} points)"
     axes.plot(steps, _running_mean(values, n_window), color=COLOURS[0], linewidth=1.8, label=label)
     terms = sorted({name for row in rows for name in row.terms})
     if len(terms) > 1:
@@ -98,19 +98,21 @@ def _loss(axes: "Axes", rows: Sequence[Trained]) -> None:
             axes.plot(steps, _running_mean(term, n_window), color=colour, linewidth=1.2, label=name.replace("_", " "))
     axes.set_ylabel("loss")
     axes.set_ylim(bottom=min(0.0, float(np.nanmin(values))) if np.isfinite(values).any() else 0.0)
-    axes.legend(loc="upper right", frameon=False, fontsize=9)
+    _legend(axes)
 
 
 def _rates(axes: "Axes", rows: Sequence[Trained]) -> None:
     names = sorted({name for row in rows for name in row.lr})
     steps = [row.step for row in rows]
-    for colour, name in zip(cycle(COLOURS), names, strict=False):
-        axes.plot(steps, [row.lr.get(name, np.nan) for row in rows], color=colour, linewidth=1.8, label=name)
+    # Dashes from the second on: equal rates lie on one another and both are seen.
+    for colour, dashes, name in zip(cycle(COLOURS), cycle(("-", "--", ":")), names, strict=False):
+        values = [row.lr.get(name, np.nan) for row in rows]
+        axes.plot(steps, values, color=colour, linestyle=dashes, linewidth=1.8, label=name)
     axes.set_ylabel("learning rate")
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
     if names:
-        axes.legend(loc="upper right", frameon=False, fontsize=9)
+        _legend(axes)
 
 
 def _miou(axes: "Axes", rows: Sequence[Scored]) -> None:
@@ -120,11 +122,16 @@ def _miou(axes: "Axes", rows: Sequence[Scored]) -> None:
     known = [row for row in rows if not np.isnan(row.miou)]
     if known:
         best = max(known, key=lambda row: (row.miou, row.step))
-        label = f"best {best.miou:.4f} at step {best.step}"
+        label = f"best {best.miou:.4f}\nat step {best.step}"
         axes.plot([best.step], [best.miou], "o", color=COLOURS[1], markersize=8, label=label, zorder=3)
-        axes.legend(loc="lower right", frameon=False, fontsize=9)
+        _legend(axes)
     axes.set_ylabel("validation mIoU")
     axes.margins(y=0.15)
+
+
+def _legend(axes: "Axes") -> None:
+    """Beside the panel: inside it, some curve always runs through."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
 
 
 def _write_cells(axes: "Axes", percent: NDArray[np.float64]) -> None:

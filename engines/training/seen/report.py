@@ -83,7 +83,12 @@ class Report(Watcher):
             best,
             scores,
             pictures,
-            yaml.safe_dump(config.model_dump(mode="json", exclude_defaults=True), sort_keys=False, width=110),
+            yaml.safe_dump(
+                config.model_dump(mode="json", exclude_defaults=True),
+                sort_keys=False,
+                default_flow_style=None,
+                width=110,
+            ),
             tuple(self._warnings),
         )
         partial = start.out / f"{PAGE}.partial"
@@ -124,8 +129,8 @@ class Report(Watcher):
             "network": f"{start.config.model.version} on {start.config.model.backbone}, "
             f"{start.n_parameters / 1e6:.2f} M parameters, {start.n_trained / 1e6:.2f} M of them learn",
             "pictures": f"{start.n_pictures}; {'; '.join(start.config.trained_on) or 'no source is named'}",
-            "arithmetic": f"{start.precision} on {start.device}, {start.n_processes} process(es), "
-            f"{start.config.threads} thread(s), seed {start.config.seed}",
+            "arithmetic": f"{start.precision} on {start.device}; processes: {start.n_processes}, "
+            f"threads of each: {start.config.threads}; seed {start.config.seed}",
             "machine": f"{machine['cpu']}, {machine['usable_cores']} usable cores, {machine['os']}",
             "software": f"torch {torch.__version__}, Python {platform.python_version()}",
         }
