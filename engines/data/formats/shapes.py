@@ -14,7 +14,7 @@ from engines.data.known import SHAPES
 from engines.data.pairs import Pair
 from engines.errors import DataError
 
-__all__ = ["Shapes"]
+__all__ = ["Shapes", "outline", "textured"]
 
 SPLITS = {"": 0, "train": 0, "val": 1, "test": 2}
 MOST_SHAPES = 3
@@ -49,7 +49,7 @@ class Shapes:
         """Draw one picture."""
         rng = np.random.default_rng((SPLITS[self.split], index))
         ground = rng.uniform(30, 225, 3)
-        image = _textured(rng, self.height, self.width, ground)
+        image = textured(rng, self.height, self.width, ground)
         label_map = np.zeros((self.height, self.width), np.uint8)
         for _ in range(int(rng.integers(1, MOST_SHAPES + 1))):
             label = int(rng.integers(1, self.n_classes))
@@ -57,13 +57,13 @@ class Shapes:
             colour = rng.uniform(30, 225, 3)
             while np.abs(colour - ground).mean() < AWAY:
                 colour = rng.uniform(30, 225, 3)
-            image = np.where(inside[..., None], _textured(rng, self.height, self.width, colour), image)
+            image = np.where(inside[..., None], textured(rng, self.height, self.width, colour), image)
             label_map[inside] = label
         seen = cv2.GaussianBlur(image, (0, 0), 0.7) + rng.normal(0, 3, image.shape)
         return Pair(self.names[index], np.clip(seen + 0.5, 0, 255).astype(np.uint8), label_map)
 
 
-def _textured(rng: np.random.Generator, height: int, width: int, colour: NDArray[np.float64]) -> NDArray[np.float32]:
+def textured(rng: np.random.Generator, height: int, width: int, colour: NDArray[np.float64]) -> NDArray[np.float32]:
     """A colour with clouds of three sizes."""
     clouds = np.zeros((height, width), np.float32)
     for cells in (3, 8, 24):
@@ -76,8 +76,15 @@ def _outline(rng: np.random.Generator, label: int, height: int, width: int) -> N
     """Where one shape lies, (height, width)."""
     radius = rng.uniform(0.12, 0.3) * min(height, width)
     centre = np.array([rng.uniform(radius, width - radius), rng.uniform(radius, height - radius)])
+    angle = 0.0 if SHAPES.names[label] == "circle" else rng.uniform(0, 2 * np.pi)
+    return outline(SHAPES.names[label], centre, radius, angle, height, width)
+
+
+def outline(
+    name: str, centre: NDArray[np.float64], radius: float, angle: float, height: int, width: int
+) -> NDArray[np.bool_]:
+    """Where a shape of that name lies, (height, width); `centre` is (x, y), lengths in pixels, angle in radians."""
     drawn = np.zeros((height, width), np.uint8)
-    name = SHAPES.names[label]
     if name == "circle":
         cv2.circle(drawn, (round(centre[0]), round(centre[1])), round(radius), 1, cv2.FILLED)
         return drawn > 0
@@ -90,7 +97,6 @@ def _outline(rng: np.random.Generator, label: int, height: int, width: int) -> N
             (arm, 1), (-arm, 1), (-arm, arm), (-1, arm), (-1, -arm), (-arm, -arm),
         ],
     }[name]  # fmt: skip
-    angle = rng.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     points = centre + radius * np.array(corners) @ turn.T
     cv2.fillPoly(drawn, [np.round(points).astype(np.int32)], 1)

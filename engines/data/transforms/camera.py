@@ -58,9 +58,8 @@ def noisy(image_bgr: Image, sigma: float, rng: np.random.Generator) -> Image:
     levels = np.arange(256, dtype=np.float32)
     deviation = sigma * np.sqrt(read + (1 - read) * levels / MIDDLE_GREY)
     spread = np.asarray(cv2.LUT(image_bgr, deviation.astype(np.float32)), np.float32)
-    # The half makes the cut to integers a rounding.
-    seen = cv2.add(cv2.multiply(noise, spread), image_bgr, dtype=cv2.CV_32F) + 0.5
-    return np.asarray(np.clip(seen, 0, 255).astype(np.uint8))
+    # To 8 bits OpenCV rounds and cuts off.
+    return np.asarray(cv2.add(cv2.multiply(noise, spread), image_bgr, dtype=cv2.CV_8U), np.uint8)
 
 
 def _darkened(image_bgr: Image, rng: np.random.Generator) -> Image:

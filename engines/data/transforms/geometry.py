@@ -66,9 +66,17 @@ def cut(pair: Pair, matrix: Matrix, size: tuple[int, int]) -> Crop:
     # The picture's rim goes on outside: what is not inside becomes black at the end, and no sooner, as in a stream.
     image = cv2.warpAffine(pair.image_bgr, matrix, size_wh, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     labels = cv2.warpAffine(pair.label_map, matrix, size_wh, flags=cv2.INTER_NEAREST, borderValue=(IGNORE,))
-    whole = np.ones(pair.label_map.shape, np.uint8)
-    inside = cv2.warpAffine(whole, matrix, size_wh, flags=cv2.INTER_NEAREST)
-    return Crop(np.asarray(image, np.uint8), np.asarray(labels, np.uint8), np.asarray(inside, np.uint8))
+    return Crop(np.asarray(image, np.uint8), np.asarray(labels, np.uint8), _inside(pair.label_map.shape, matrix, size))
+
+
+def _inside(picture: tuple[int, ...], matrix: Matrix, size: tuple[int, int]) -> Image:
+    """(height, width) uint8: 1 where a crop of `size` shows a picture of shape `picture`."""
+    corners = np.array([[0, 0], [size[1] - 1, 0], [0, size[0] - 1], [size[1] - 1, size[0] - 1]], np.float64)
+    seen = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    if (seen >= 0).all() and (seen <= (picture[1] - 1, picture[0] - 1)).all():
+        return np.ones(size, np.uint8)
+    whole = np.ones(picture[:2], np.uint8)
+    return np.asarray(cv2.warpAffine(whole, matrix, (size[1], size[0]), flags=cv2.INTER_NEAREST), np.uint8)
 
 
 def add_bars(image_bgr: Image, label_map: Image, rng: np.random.Generator) -> None:

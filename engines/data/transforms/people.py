@@ -35,9 +35,9 @@ def pasted(crop: Crop, behind: Crop, config: Augment, rng: np.random.Generator) 
     if config.paste_feather_px > 0:
         alpha = np.asarray(cv2.GaussianBlur(alpha, (0, 0), config.paste_feather_px), np.float32)
     matched = _matched(crop.image_bgr, behind.image_bgr, subject, rng.uniform(0, config.paste_match))
-    mixed = matched * alpha[..., None] + behind.image_bgr * (1 - alpha[..., None])
+    mixed = cv2.blendLinear(matched, behind.image_bgr, alpha, 1 - alpha)
     label_map = np.where((alpha >= 0.5) & (subject > 0), crop.label_map, behind.label_map)
-    return Crop((mixed + 0.5).astype(np.uint8), label_map, behind.inside.copy())
+    return Crop(np.asarray(mixed, np.uint8), label_map, behind.inside.copy())
 
 
 def window_without_subject(
@@ -65,9 +65,10 @@ def window_without_subject(
     return None
 
 
-def _matched(image_bgr: Image, towards_bgr: Image, subject: Image, strength: float) -> NDArray[np.float32]:
+def _matched(image_bgr: Image, towards_bgr: Image, subject: Image, strength: float) -> Image:
     """The picture with its subject's mean colour moved towards another picture's, channel by channel."""
     own = np.array(cv2.mean(image_bgr, subject)[:3]) + 1
     other = np.array(cv2.mean(towards_bgr)[:3]) + 1
     gain = np.clip(other / own, 0.4, 2.5) ** strength
-    return np.asarray(np.clip(image_bgr * gain.astype(np.float32), 0, 255), np.float32)
+    table = np.clip(np.arange(256)[:, None] * gain + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(image_bgr, table[:, None, :]), np.uint8)
