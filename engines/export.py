@@ -22,11 +22,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from engines.derive import Samples
+from engines.difference import Answer, answers_of_graph, difference_of, noise, stacked
 from engines.errors import ExportError, InputSizeError
 from engines.models.deeplab import SIDE_MULTIPLE, DeepLab
 from engines.spec import INPUT_NAME, LOGITS_STRIDE, Graph, OutputSpec, ResizeRule, sha256_of
 
-__all__ = ["MAX_LOGIT_DIFFERENCE", "MIN_LABEL_AGREEMENT", "Meaning", "ServedGraph", "export_graph", "parity"]
+__all__ = [
+    "MAX_LOGIT_DIFFERENCE",
+    "MIN_LABEL_AGREEMENT",
+    "Meaning",
+    "ServedGraph",
+    "answers_of_network",
+    "export_graph",
+]
 
 OPSET = 18
 MAX_LOGIT_DIFFERENCE = 1e-3
@@ -93,17 +102,24 @@ class ServedGraph(nn.Module):
 
 
 def export_graph(
-    model: DeepLab, meaning: Meaning, width: int, height: int, path: Path, samples_bgr: Sequence[NDArray[np.uint8]]
-) -> Graph:
+    model: DeepLab,
+    meaning: Meaning,
+    width: int,
+    height: int,
+    path: Path,
+    samples_bgr: Sequence[NDArray[np.uint8]],
+    batch: int = 1,
+) -> tuple[Graph, Samples]:
     """Write one static graph in float32 and check it against the network.
 
     Args:
         model: gives logits at stride 4 from normalised RGB.
         path: the `.onnx` to write; replaced only when the new file has passed.
         samples_bgr: images (height, width, 3) uint8 for the check; noise is used when there are none.
+        batch: pictures a call, fixed.
 
     Returns:
-        The graph's entry for a manifest.
+        The graph's entry for a manifest, and the network's answers, for graphs in other precisions.
 
     Raises:
         InputSizeError: the size is not a multiple of 32.
@@ -119,47 +135,40 @@ def export_graph(
     served = ServedGraph(model, meaning.output.subject, width, height).eval()
     partial = path.with_suffix(".partial.onnx")
     try:
-        _write(served, meaning, width, height, partial)
-        samples = [s for s in samples_bgr if s.shape == (height, width, 3)] or _noise(height, width)
-        difference, agreement = parity(model, partial, samples)
-        if difference > MAX_LOGIT_DIFFERENCE or agreement < MIN_LABEL_AGREEMENT:
+        _write(served, meaning, width, height, batch, partial)
+        fitting = [picture for picture in samples_bgr if picture.shape == (height, width, 3)]
+        batches_bgr = stacked(fitting or noise(height, width), batch)
+        samples = Samples(batches_bgr, answers_of_network(model, batches_bgr), is_noise=not fitting)
+        difference = difference_of(answers_of_graph(partial, batches_bgr), samples.expected, is_noise=not fitting)
+        if difference.logits > MAX_LOGIT_DIFFERENCE or difference.labels < MIN_LABEL_AGREEMENT:
             raise ExportError(
-                f"{path.name}: logits differ by {difference:.2e} (at most {MAX_LOGIT_DIFFERENCE:.0e}), "
-                f"labels agree on {agreement:.5f} (at least {MIN_LABEL_AGREEMENT}); the graph was not written"
+                f"{path.name}: logits differ by {difference.logits:.2e} (at most {MAX_LOGIT_DIFFERENCE:.0e}), "
+                f"labels agree on {difference.labels:.5f} (at least {MIN_LABEL_AGREEMENT}); the graph was not written"
             )
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    return Graph(file=path.name, width=width, height=height, precision="fp32", sha256=sha256_of(path))
+    graph = Graph(
+        file=path.name, width=width, height=height, batch=batch, sha256=sha256_of(path), difference=difference
+    )
+    return graph, samples
 
 
-def parity(model: DeepLab, onnx: Path, samples_bgr: Sequence[NDArray[np.uint8]]) -> tuple[float, float]:
-    """Compare a graph (in ONNX Runtime, float32) with its network on images of the graph's size.
-
-    Returns:
-        The largest difference of a logit, and the share of pixels with the same label.
-    """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"])
-    largest, same, total = 0.0, 0, 0
+def answers_of_network(model: DeepLab, batches_bgr: Sequence[NDArray[np.uint8]]) -> list[Answer]:
+    """What a network in evaluation mode says of batches (batch, height, width, 3) uint8."""
     model.eval()
-    for image_bgr in samples_bgr:
-        batch = image_bgr[None]
-        logits, labels = session.run(["logits", "labels"], {INPUT_NAME: batch})
-        with torch.inference_mode():
-            expected = model(model.normalise(torch.from_numpy(batch)))
-            expected_labels = _upsampled(expected).argmax(dim=1).numpy()
-        largest = max(largest, float(np.abs(logits - expected.numpy()).max()))
-        same += int((labels == expected_labels).sum())
-        total += labels.size
-    return largest, same / total
+    answers = []
+    with torch.inference_mode():
+        for batch_bgr in batches_bgr:
+            logits = model(model.normalise(torch.from_numpy(batch_bgr)))
+            answers.append(Answer(logits.numpy(), _labels(logits).numpy()))
+    return answers
 
 
-def _write(served: ServedGraph, meaning: Meaning, width: int, height: int, path: Path) -> None:
+def _write(served: ServedGraph, meaning: Meaning, width: int, height: int, batch: int, path: Path) -> None:
     import onnx
 
-    sample = torch.zeros(1, height, width, 3, dtype=torch.uint8)
+    sample = torch.zeros(batch, height, width, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
         # The exporter's own libraries warn about their own deprecations.
         warnings.simplefilter("ignore")
@@ -207,9 +216,3 @@ def _bilinear(side: int) -> Tensor:
     """(side / 4, side): what half-pixel bilinear enlargement by four multiplies a line with."""
     impulses = torch.eye(side // LOGITS_STRIDE)[None]
     return F.interpolate(impulses, scale_factor=float(LOGITS_STRIDE), mode="linear", align_corners=False)[0]
-
-
-def _noise(height: int, width: int) -> list[NDArray[np.uint8]]:
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (2, height // 16, width // 16, 3), dtype=np.uint8)
-    return [image.repeat(16, 0).repeat(16, 1) for image in coarse]

@@ -1,26 +1,35 @@
 """A checkpoint becomes an engine: its graphs, and the manifest that describes them.
 
-Scores are never typed in: P1 travels inside the checkpoint (`evaluate CKPT --record NAME` puts it there), P2
-belongs to one graph (`evaluate ENGINE --record NAME`). The trap: a graph that is exported again has another
-sha256, so its old P2 scores are dropped with its old entry.
+Scores are never typed in: P1 travels inside the checkpoint (`evaluate CKPT --record NAME` puts it there), P2 and
+certificates belong to one graph and are noted later (`engines.record`). The trap: graphs may be added to a manifest
+only when they come from the very weights it was written for, so it keeps a fingerprint of them; other weights of the
+same name replace the manifest as a whole.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.data.datasets import IMAGE_SUFFIXES, read_image
-from engines.errors import DataError
-from engines.export import Meaning, export_graph
-from engines.geometry import fit, resize_into
-from engines.models.deeplab import DeepLab
-from engines.names import read_manifest
-from engines.spec import EngineSpec, Graph, InputSpec, Manifest
-from engines.training.checkpoint import Checkpoint
+from engines.derive import CalibrationSet, Samples, derived_graph, file_of, pictures_of
+from engines.difference import answers_of_graph, noise, stacked
+from engines.errors import EngineMismatch, EngineNotFound
+from engines.names import check_file, read_manifest, spec_of
+from engines.record import record_scores, write_manifest
+from engines.spec import Graph, InputSpec, Manifest, Precision, ResizeRule
+
+if TYPE_CHECKING:
+    from engines.export import Meaning
+    from engines.models.deeplab import DeepLab
+    from engines.training.checkpoint import Checkpoint
 
 __all__ = [
+    "Wanted",
+    "add_graphs",
     "engine_from_checkpoint",
     "engine_from_network",
     "letterboxed_samples",
@@ -28,17 +37,32 @@ __all__ = [
     "write_manifest",
 ]
 
-PARITY_SAMPLES = 8
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which graphs to write."""
+
+    sizes: Sequence[tuple[int, int]]
+    """(width, height) of each."""
+    precisions: Sequence[Precision] = ("fp32",)
+    batch: int = 1
+    calibration: CalibrationSet | None = None
+    """For int8."""
+    say: Callable[[str], None] = field(default=lambda _line: None)
+    """Takes a line of progress."""
 
 
 def engine_from_checkpoint(
-    checkpoint: Checkpoint,
-    sizes: Sequence[tuple[int, int]],
+    checkpoint: "Checkpoint",
+    wanted: Wanted,
     out: Path,
     samples_bgr: Sequence[NDArray[np.uint8]] = (),
     licences: Sequence[str] = (),
-) -> Path:
-    """Write `<name>-<W>x<H>-fp32.onnx` for each (width, height), and `<name>.json`; returns the manifest's path.
+) -> tuple[Path, list[Graph]]:
+    """Write `<name>-<W>x<H>-<precision>.onnx` for each that is wanted, and `<name>.json`.
+
+    Returns:
+        The manifest's path, and the entries of the graphs that were written.
 
     Raises:
         CheckpointError, InputSizeError, ExportError: see `export_graph`; nothing half-written stays.
@@ -46,7 +70,7 @@ def engine_from_checkpoint(
     return engine_from_network(
         checkpoint.network(),
         checkpoint.meaning,
-        sizes,
+        wanted,
         out,
         samples_bgr,
         name=checkpoint.name,
@@ -58,9 +82,9 @@ def engine_from_checkpoint(
 
 
 def engine_from_network(
-    network: DeepLab,
-    meaning: Meaning,
-    sizes: Sequence[tuple[int, int]],
+    network: "DeepLab",
+    meaning: "Meaning",
+    wanted: Wanted,
     out: Path,
     samples_bgr: Sequence[NDArray[np.uint8]],
     *,
@@ -69,73 +93,138 @@ def engine_from_network(
     scores: dict[str, float],
     trained_on: Sequence[str],
     licences: Sequence[str] = (),
-) -> Path:
-    """The same for any network that gives logits at stride 4; the first size is the default graph."""
-    graphs = [
-        export_graph(network, meaning, width, height, out / f"{name}-{width}x{height}-fp32.onnx", samples_bgr)
-        for width, height in sizes
-    ]
+) -> tuple[Path, list[Graph]]:
+    """The same for any network that gives logits at stride 4; the first graph is the default one."""
+    from engines.export import export_graph
+
+    out.mkdir(parents=True, exist_ok=True)
+    graphs: list[Graph] = []
+    for width, height in wanted.sizes:
+        is_kept = "fp32" in wanted.precisions
+        file = file_of(name, width, height, "fp32", wanted.batch)
+        fp32 = out / (file if is_kept else f"{file}.basis.onnx")
+        try:
+            wanted.say(f"{width}x{height} fp32")
+            graph, samples = export_graph(network, meaning, width, height, fp32, samples_bgr, wanted.batch)
+            graphs += [graph] if is_kept else []
+            graphs += _derived(fp32, InputSpec(height, width, meaning.resize), name, wanted, out, samples)
+        finally:
+            if not is_kept:
+                fp32.unlink(missing_ok=True)
     path = out / f"{name}.json"
-    write_manifest(
-        Manifest(
-            name=name,
-            classes=meaning.classes,
-            palette=meaning.palette,
-            subject=meaning.subject,
-            resize=meaning.resize,
-            normalisation=network.normalisation.text,
-            model=model,
-            graphs=tuple(graphs),
-            default_graph=graphs[0].file,
-            scores=scores,
-            trained_on=tuple(trained_on),
-            licences=tuple(licences),
-        ),
-        path,
+    weights = _fingerprint(network)
+    manifest = Manifest(
+        name=name,
+        classes=meaning.classes,
+        palette=meaning.palette,
+        subject=meaning.subject,
+        resize=meaning.resize,
+        normalisation=network.normalisation.text,
+        model=model,
+        weights=weights,
+        graphs=tuple(graphs),
+        default_graph=graphs[0].file,
+        scores=scores,
+        trained_on=tuple(trained_on),
+        licences=tuple(licences),
     )
-    return path
+    held = _same_weights(path, weights)
+    if held is not None:
+        manifest = manifest.model_copy(
+            update={
+                "graphs": _merged(held.graphs, graphs),
+                "default_graph": held.default_graph or held.graphs[0].file,
+                "licences": manifest.licences or held.licences,
+            }
+        )
+    write_manifest(manifest, path)
+    return path, graphs
 
 
-def record_scores(spec: EngineSpec, scores: dict[str, float]) -> Path:
-    """Put P2 scores into the entry of one graph; returns the manifest's path.
+def add_graphs(manifest_path: Path, wanted: Wanted, samples_bgr: Sequence[NDArray[np.uint8]]) -> list[Graph]:
+    """Make other precisions of the fp32 graphs that an engine has, without its checkpoint; works without torch.
+
+    Args:
+        wanted: no sizes: all that the engine has in fp32. fp32 itself and batches need the checkpoint.
+
+    Returns:
+        The entries that were added to the manifest, or replaced in it.
 
     Raises:
-        EngineMismatch: there is no readable manifest beside the graph that lists it.
+        EngineNotFound: the engine has no fp32 graph of a size.
+        ExportError: see `derived_graph`.
     """
-    path = spec.path.parent / f"{spec.name}.json"
-    manifest = read_manifest(path)
-    graphs: list[Graph] = [
-        graph.model_copy(update={"scores": {**graph.scores, **scores}}) if graph.file == spec.path.name else graph
-        for graph in manifest.graphs
-    ]
-    write_manifest(manifest.model_copy(update={"graphs": tuple(graphs)}), path)
-    return path
+    manifest = read_manifest(manifest_path)
+    bases = {(g.width, g.height): g for g in manifest.graphs if g.precision == "fp32" and g.batch == wanted.batch}
+    sizes = list(wanted.sizes or bases)
+    if not sizes:
+        raise EngineNotFound(f"{manifest_path} lists no fp32 graph to start from; export it from its checkpoint")
+    graphs: list[Graph] = []
+    for width, height in sizes:
+        if (width, height) not in bases:
+            have = ", ".join(f"{w}x{h}" for w, h in bases)
+            raise EngineNotFound(
+                f"{manifest_path} has no fp32 graph of {width}x{height} (it has {have or 'none'}); "
+                "another size or batch is exported from the checkpoint"
+            )
+        basis = spec_of(manifest, bases[width, height], manifest_path.parent)
+        check_file(basis)
+        fitting = [picture for picture in samples_bgr if picture.shape == basis.input.shape()[1:]]
+        batches_bgr = stacked(fitting or noise(height, width), wanted.batch)
+        samples = Samples(batches_bgr, answers_of_graph(basis.path, batches_bgr), is_noise=not fitting)
+        graphs += _derived(basis.path, basis.input, manifest.name, wanted, manifest_path.parent, samples)
+    write_manifest(
+        manifest.model_copy(update={"schema_version": 2, "graphs": _merged(manifest.graphs, graphs)}), manifest_path
+    )
+    return graphs
 
 
-def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Write the JSON whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
-def letterboxed_samples(folder: Path, sizes: Sequence[tuple[int, int]]) -> list[NDArray[np.uint8]]:
-    """A few of a folder's images at each (width, height), for the comparison of graph and network.
+def letterboxed_samples(
+    folder: Path, sizes: Sequence[tuple[int, int]], resize: ResizeRule = ResizeRule.LETTERBOX
+) -> list[NDArray[np.uint8]]:
+    """Ten of a folder's images at each (width, height), for the comparison of graph and network.
 
     Raises:
         DataError: no such folder, or no image in it.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; expected one with .jpg or .png images")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not paths:
-        raise DataError(f"{folder}: holds no .jpg or .png")
-    samples = []
-    for path in paths[:: max(1, len(paths) // PARITY_SAMPLES)][:PARITY_SAMPLES]:
-        image_bgr = read_image(path)
-        for width, height in sizes:
-            spec = InputSpec(height, width)
-            tensor_bgr = np.zeros(spec.shape()[1:], np.uint8)
-            resize_into(image_bgr, fit(image_bgr.shape[0], image_bgr.shape[1], spec), tensor_bgr)
-            samples.append(tensor_bgr)
-    return samples
+    return [picture for width, height in sizes for picture in pictures_of(folder, InputSpec(height, width, resize))]
+
+
+def _derived(fp32: Path, spec: InputSpec, name: str, wanted: Wanted, out: Path, samples: Samples) -> list[Graph]:
+    graphs = []
+    for precision in wanted.precisions:
+        if precision != "fp32":
+            wanted.say(f"{spec.width}x{spec.height} {precision}")
+            path = out / file_of(name, spec.width, spec.height, precision, wanted.batch)
+            graphs.append(derived_graph(fp32, precision, path, spec, samples, wanted.calibration))
+    return graphs
+
+
+def _merged(held: Sequence[Graph], written: Sequence[Graph]) -> tuple[Graph, ...]:
+    """Entries that were written again replace the old ones; certificates against a rewritten graph go with it."""
+    fresh = {graph.file: graph for graph in written}
+    kept = []
+    for graph in held:
+        still_true = {kind: c for kind, c in graph.certified.items() if c.against not in fresh}
+        kept.append(fresh.get(graph.file, graph.model_copy(update={"certified": still_true})))
+    known = {graph.file for graph in held}
+    return (*kept, *(graph for graph in written if graph.file not in known))
+
+
+def _same_weights(path: Path, weights: str) -> Manifest | None:
+    """The manifest that is there, if it was written for these weights."""
+    if not path.is_file():
+        return None
+    try:
+        held = read_manifest(path)
+    except EngineMismatch:
+        return None  # damaged or of another kind: it is written anew
+    return held if held.weights == weights else None
+
+
+def _fingerprint(network: "DeepLab") -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,54 +1,157 @@
-"""`export`: a checkpoint becomes an engine."""
+"""`export`: a checkpoint becomes an engine, or an engine gets graphs in other precisions."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from engines.commands.options import Size, need_torch, wxh
 
+if TYPE_CHECKING:
+    from engines.publish import Wanted
+    from engines.spec import Graph
+
 __all__ = ["export"]
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+METHODS = ("mse", "percentile", "minmax")
+DEFAULT_SIZE = (512, 288)
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
+@click.argument("source", metavar="CHECKPOINT|ENGINE", required=False)
 @click.option("--voc-weights", type=click.Path(path_type=Path), help="Instead: the Pascal VOC .npz, for development.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the engine.")
-@click.option("--size", "sizes", type=wxh, multiple=True, default=["512x288"], help="Repeat for several.")
-@click.option("--samples", type=click.Path(path_type=Path), help="Folder of images to compare graph and network on.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the engine.")
+@click.option("--size", "sizes", type=wxh, multiple=True, help="Repeat for several; default: 512x288.")
+@click.option("--precision", "precisions", type=click.Choice(PRECISIONS), multiple=True, help="Default: fp32.")
+@click.option("--batch", type=click.IntRange(min=1), default=1, help="Pictures a call; a stream takes 1.")
+@click.option("--calib", type=click.Path(path_type=Path), help="Folder of real pictures; int8 needs it.")
+@click.option("--calib-prefix", default="", help="Only pictures whose name begins so.")
+@click.option("--calib-images", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option("--calib-method", type=click.Choice(METHODS), default="mse", show_default=True)
+@click.option("--samples", type=click.Path(path_type=Path), help="Folder of pictures to compare graph and network on.")
 @click.option("--licence", "licences", multiple=True, help="A line about the data's licence, for the manifest.")
 def export(
-    checkpoint: Path | None,
+    source: str | None,
     voc_weights: Path | None,
-    out: Path,
+    out: Path | None,
     sizes: tuple[Size, ...],
+    precisions: tuple[str, ...],
+    batch: int,
+    calib: Path | None,
+    calib_prefix: str,
+    calib_images: int,
+    calib_method: str,
     samples: Path | None,
     licences: tuple[str, ...],
 ) -> None:
-    """Write one ONNX graph a size, checked against CHECKPOINT, and the manifest."""
-    if (checkpoint is None) == (voc_weights is None):
-        raise click.UsageError("name a CHECKPOINT (.pt), or --voc-weights FILE.npz, and not both")
+    """Write one ONNX graph for each size and precision, and the manifest.
+
+    From a CHECKPOINT (.pt) each graph is compared with the network. From an ENGINE (a name or a manifest) its fp32
+    graphs are the basis, and the new graphs are added beside them.
+    """
+    if (source is None) == (voc_weights is None):
+        raise click.UsageError("name a CHECKPOINT (.pt) or an ENGINE, or --voc-weights FILE.npz, and not both")
+    is_engine = source is not None and Path(source).suffix != ".pt"
+    if "int8" in precisions and calib is None:
+        raise click.UsageError("int8 is calibrated on real pictures; name a folder of them with --calib DIR")
+    if is_engine and (out is not None or "fp32" in precisions or not precisions):
+        raise click.UsageError(
+            f"{source} is an engine: name --precision fp16, bf16 or int8; the graphs go beside its own, without --out"
+        )
+    if not is_engine and out is None:
+        raise click.UsageError("name the engine's folder with --out")
+    from engines.derive import CalibrationSet
+    from engines.publish import Wanted
+
+    wanted = Wanted(
+        sizes=sizes or (() if is_engine else (DEFAULT_SIZE,)),
+        precisions=precisions or ("fp32",),  # type: ignore[arg-type]  # click has checked them
+        batch=batch,
+        calibration=None if calib is None else CalibrationSet(calib, calib_prefix, calib_images, calib_method),  # type: ignore[arg-type]
+        say=lambda line: click.echo(f"export: {line}", err=True),
+    )
+    if is_engine:
+        assert source is not None
+        manifest, graphs = _from_engine(source, wanted, samples or calib)
+    else:
+        assert out is not None
+        manifest, graphs = _from_weights(source, voc_weights, wanted, out, samples or calib, licences)
+    for line in _table(manifest.parent, graphs):
+        click.echo(line)
+    click.echo(f"export: {manifest} lists them")
+
+
+def _from_engine(source: str, wanted: "Wanted", samples: Path | None) -> tuple[Path, "list[Graph]"]:
+    from engines.names import read_manifest, resolve
+    from engines.publish import add_graphs, letterboxed_samples
+    from engines.record import manifest_of
+
+    path, _ = manifest_of(resolve(source))
+    manifest = read_manifest(path)
+    sizes = wanted.sizes or [(graph.width, graph.height) for graph in manifest.graphs if graph.precision == "fp32"]
+    samples_bgr = [] if samples is None else letterboxed_samples(samples, sizes, manifest.resize)
+    return path, add_graphs(path, wanted, samples_bgr)
+
+
+def _from_weights(
+    source: str | None,
+    voc_weights: Path | None,
+    wanted: "Wanted",
+    out: Path,
+    samples: Path | None,
+    licences: tuple[str, ...],
+) -> tuple[Path, "list[Graph]"]:
     need_torch()
     from engines.publish import engine_from_checkpoint, engine_from_network, letterboxed_samples
     from engines.training.checkpoint import Checkpoint
 
-    samples_bgr = [] if samples is None else letterboxed_samples(samples, sizes)
-    if checkpoint is not None:
-        manifest = engine_from_checkpoint(Checkpoint.load(checkpoint), sizes, out, samples_bgr, licences)
-    else:
-        from engines.export import Meaning
-        from engines.models.weights import VOC_CLASSES, voc_deeplab, voc_palette
+    if source is not None:
+        checkpoint = Checkpoint.load(Path(source))
+        resize = checkpoint.meaning.resize
+        samples_bgr = [] if samples is None else letterboxed_samples(samples, wanted.sizes, resize)
+        return engine_from_checkpoint(checkpoint, wanted, out, samples_bgr, licences)
+    from engines.export import Meaning
+    from engines.models.weights import VOC_CLASSES, voc_deeplab, voc_palette
 
-        assert voc_weights is not None
-        manifest = engine_from_network(
-            voc_deeplab(voc_weights),
-            Meaning(VOC_CLASSES, voc_palette(), "person"),
-            sizes,
-            out,
-            samples_bgr,
-            name="voc",
-            model="deeplabv3, MobileNetV2, the published Pascal VOC weights; for development",
-            scores={},
-            trained_on=("Pascal VOC 2012 (not trained here)",),
-            licences=licences,
+    assert voc_weights is not None
+    return engine_from_network(
+        voc_deeplab(voc_weights),
+        Meaning(VOC_CLASSES, voc_palette(), "person"),
+        wanted,
+        out,
+        [] if samples is None else letterboxed_samples(samples, wanted.sizes),
+        name="voc",
+        model="deeplabv3, MobileNetV2, the published Pascal VOC weights; for development",
+        scores={},
+        trained_on=("Pascal VOC 2012 (not trained here)",),
+        licences=licences,
+    )
+
+
+def _table(folder: Path, graphs: "list[Graph]") -> list[str]:
+    """The graphs with their sizes on disk and how far each is from the network."""
+    rows = [("graph", "MB", "largest logit difference", "same labels", "on")]
+    for graph in graphs:
+        difference = graph.difference
+        assert difference is not None, "export measures every graph that it writes"
+        told = f"{difference.images} {difference.on}"
+        if graph.calibration is not None:
+            told += f"; calibrated on {graph.calibration.images} ({graph.calibration.method})"
+        rows.append(
+            (
+                graph.file,
+                f"{(folder / graph.file).stat().st_size / 1e6:.1f}",
+                f"{difference.logits:.2g}",
+                f"{100 * difference.labels:.3f} %",
+                told,
+            )
         )
-    click.echo(f"export: {manifest} and {len(sizes)} graph{'s' if len(sizes) > 1 else ''} beside it")
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column in (0, 4) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

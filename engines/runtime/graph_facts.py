@@ -30,19 +30,26 @@ class GraphFacts:
 
 
 def read_graph(path: Path) -> GraphFacts:
-    """Read an ONNX file with the first runtime that is installed.
+    """Read an ONNX file with the first runtime that is installed and knows its operators.
 
     Raises:
         EngineMismatch: the file is not an ONNX graph.
         BackendUnavailable: neither ONNX Runtime nor OpenVINO is installed.
     """
+    refusal: EngineMismatch | None = None
     try:
         return _read_with_onnxruntime(path)
-    except ImportError:
+    except BackendUnavailable:
         pass
+    except EngineMismatch as error:
+        refusal = error  # perhaps only of this runtime, which has no bf16 convolution on a CPU
     try:
         return _read_with_openvino(path)
-    except ImportError as error:
+    except EngineMismatch as error:
+        raise refusal or error from None
+    except BackendUnavailable as error:
+        if refusal is not None:
+            raise refusal from None
         raise BackendUnavailable(
             f"{path} has no manifest beside it and nothing is installed to read it; pip install onnxruntime"
         ) from error

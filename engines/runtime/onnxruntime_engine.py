@@ -40,6 +40,11 @@ class OnnxRuntimeEngine(CheckedEngine):
     def _open(self) -> None:
         import onnxruntime as ort
 
+        if self.spec.precision == "bf16":
+            raise BackendUnavailable(
+                f"{self.spec.label}: ONNX Runtime has no bf16 convolution on a CPU; "
+                "take backend openvino, or another precision"
+            )
         self._session = load_session(self.spec.path, n_threads=self.n_threads, optimise=True)
         check_contract(self.spec, session_facts(self._session), self.outputs)
         self._binding = self._session.io_binding()

@@ -135,11 +135,13 @@ def load_model(path: Path) -> Any:
 
 
 def model_facts(model: Any) -> GraphFacts:
-    """Names, types and shapes of a model; OpenVINO does not hand on the metadata of an ONNX file."""
+    """Names, types, shapes and metadata of a model."""
+    key = "framework"  # where the ONNX front end keeps `metadata_props`
+    told = model.get_rt_info(key).value if model.has_rt_info(key) else {}
     return GraphFacts(
         inputs={port.get_any_name(): _port(port) for port in model.inputs},
         outputs={port.get_any_name(): _port(port) for port in model.outputs},
-        metadata={},
+        metadata={name: str(value) for name, value in told.items()},
     )
 
 
