@@ -10,8 +10,8 @@ import sys
 import click
 
 from configs import ConfigError
-from engines.commands.certify import certify
 from engines.commands.bench import bench
+from engines.commands.certify import certify
 from engines.commands.compare import compare
 from engines.commands.data import check_data
 from engines.commands.evaluate import evaluate
@@ -20,9 +20,23 @@ from engines.commands.look import inspect, predict
 from engines.commands.models import models
 from engines.commands.shapes import shapes_clip
 from engines.commands.train import train
+from engines.commands.tune import tune_batch
 from engines.errors import EngineError, EngineNotFound, InputSizeError
 
-COMMANDS = (train, evaluate, compare, export, certify, predict, inspect, check_data, bench, models, shapes_clip)
+COMMANDS = (
+    train,
+    tune_batch,
+    evaluate,
+    compare,
+    export,
+    certify,
+    predict,
+    inspect,
+    check_data,
+    bench,
+    models,
+    shapes_clip,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -37,7 +37,9 @@ class MovingShapes:
         rng = np.random.default_rng(seed)
         colours = [GROUND_RGB, *SHAPES_RGB[: len(self.names)]]
         self._textures = [textured(rng, height, width, np.array(colour[::-1], np.float64)) for colour in colours]
-        self._starts = rng.uniform(0, 2, (len(self.names), 2))
+        # Far from one another, so that the first frames show each of them whole.
+        places = np.arange(len(self.names))
+        self._starts = np.stack([0.1 + 0.8 * places, 0.3 + 0.45 * places], axis=1)
         self._speeds = rng.uniform(0.006, 0.014, (len(self.names), 2))
         """Of the free way across, a frame."""
 
