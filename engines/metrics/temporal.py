@@ -27,7 +27,7 @@ LARGEST_GAP = 3
 """Numbers in the names of two frames may differ by so much; more is another shot."""
 
 Labels = NDArray[np.uint8]
-NUMBERED = re.compile(r"(.*?)(\d+)\D*")
+NUMBERED = re.compile(r"(.*?)(\d+)")
 
 
 @dataclass(frozen=True)

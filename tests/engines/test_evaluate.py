@@ -1,19 +1,22 @@
 """One code path scores networks and engines, and protocols are told apart."""
 
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import pytest
 
+from engines.compare import compare
 from engines.data.datasets import Folder, Pair
+from engines.errors import DataError, EngineMismatch
 from engines.evaluate import P2Engine, evaluate
 from engines.runtime import Array
 from engines.segmenters import resized
 from engines.spec import EngineSpec, InputSpec, OutputSpec
-from tests.engines.toy import CLASSES, PALETTE, write_folder
+from tests.engines.toy import CLASSES, PALETTE, picture, write_folder
 
 
 class FindsRed:
@@ -106,3 +109,106 @@ def test_resizing_keeps_half_pixel_centres() -> None:
 
     expected = np.clip((np.arange(16) + 0.5) / 4 - 0.5, 0, 3)
     np.testing.assert_allclose(wide[0], expected, atol=1e-6)
+
+
+class Listed:
+    """A data set that is read by whoever asks for a picture."""
+
+    names: tuple[str, ...] = ()
+    classes = None
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.readers: set[str] = set()
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: int) -> Pair:
+        self.readers.add(threading.current_thread().name)
+        image, labels = picture(index)
+        return Pair(f"toy_{index:03d}", image, labels)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return (self[index] for index in range(self.n))
+
+
+def test_threads_change_nothing_but_the_time() -> None:
+    """One thread and four give the same scores and tell of the pictures in the same order."""
+    told: list[list[str]] = []
+    results = []
+    for n_threads in (1, 4):
+        names: list[str] = []
+        found = evaluate(
+            P2Engine(FindsRed()), Listed(9), watch=lambda s, n=names: n.append(s.pair.name), n_threads=n_threads
+        )
+        results.append(found.scores)
+        told.append(names)
+
+    assert results[0] == results[1]
+    assert told[0] == told[1] == [f"toy_{index:03d}" for index in range(9)]
+
+
+def test_a_data_set_is_read_by_the_scoring_threads_and_an_iterator_by_the_caller() -> None:
+    """Decoding goes on beside inference wherever pictures can be asked for by number."""
+    listed, iterated = Listed(4), Listed(4)
+
+    evaluate(P2Engine(FindsRed()), listed, n_threads=2)
+    evaluate(P2Engine(FindsRed()), iter(iterated), n_threads=2)
+
+    assert all(name.startswith("score") for name in listed.readers)
+    assert iterated.readers == {threading.current_thread().name}
+
+
+def test_steadiness_is_measured_when_asked_for() -> None:
+    """Frames of one clip; the JSON holds it under `temporal`."""
+    image, labels = picture(1)
+    clip = [Pair(f"clip_{index}", image, labels) for index in range(3)]
+
+    steady = evaluate(P2Engine(FindsRed()), clip, metrics=("temporal",))
+    other = evaluate(P2Engine(FindsRed()), clip, metrics=())
+
+    assert steady.as_json()["temporal"]["n_pairs"] == 2
+    assert steady.as_json()["temporal"]["flip_share"] == 0.0
+    assert "temporal" not in other.as_json()
+
+
+def test_an_error_in_one_picture_ends_the_evaluation() -> None:
+    """A score over the readable rest would be read as one over all."""
+
+    class Broken(Listed):
+        def __getitem__(self, index: int) -> Pair:
+            if index == 2:
+                raise DataError("toy_002.png: not an image")
+            return super().__getitem__(index)
+
+    with pytest.raises(DataError, match="toy_002"):
+        evaluate(P2Engine(FindsRed()), Broken(5))
+
+
+def test_two_segmenters_are_compared_on_the_same_pictures() -> None:
+    """A blind one against one that sees: it agrees where nothing is."""
+
+    class Blind(P2Engine):
+        def logits(self, image_bgr: np.ndarray) -> np.ndarray:
+            return np.stack([np.ones(image_bgr.shape[:2]), np.zeros(image_bgr.shape[:2])], axis=2).astype(np.float32)
+
+    seeing, blind = P2Engine(FindsRed()), Blind(FindsRed())
+    done: list[int] = []
+
+    found = compare(seeing, blind, Listed(5), watch=done.append).as_json()
+
+    assert done == [1, 2, 3, 4, 5]
+    assert found["iou"]["square"][1] == 0.0
+    assert found["miou_difference"] < -0.3
+    assert found["miou_difference_95"][1] < 0
+    assert 0.5 < found["label_agreement"] < 0.95
+
+
+def test_other_classes_cannot_be_compared() -> None:
+    """Number 1 must mean the same for both."""
+    other = P2Engine(FindsRed())
+    other.classes = ("background", "circle")
+
+    with pytest.raises(EngineMismatch, match="background, square against background, circle"):
+        compare(P2Engine(FindsRed()), other, Listed(1))
