@@ -8,7 +8,7 @@ __all__ = ["Augment"]
 
 
 class Augment(Options):
-    """How strongly crops vary. Shares are probabilities."""
+    """How strongly crops vary. Shares are probabilities; what only video or people need is off unless asked for."""
 
     crop_px: int = Field(288, gt=0, multiple_of=32)
     """Width of a crop, and its height too unless `crop_height_px` is given."""
@@ -36,18 +36,18 @@ class Augment(Options):
     # what cameras and codecs do
     blur_share: float = Field(0.2, ge=0, le=1)
     """Out of focus."""
-    motion_blur_share: float = Field(0.1, ge=0, le=1)
+    motion_blur_share: float = Field(0.0, ge=0, le=1)
     motion_blur_px: float = Field(14.0, ge=1)
     """Longest way moved while the shutter is open."""
     noise_share: float = Field(0.2, ge=0, le=1)
     """Sensor noise that grows with the signal."""
     noise: float = Field(14.0, ge=0)
     """Largest standard deviation at middle grey, of 255."""
-    low_light_share: float = Field(0.05, ge=0, le=1)
+    low_light_share: float = Field(0.0, ge=0, le=1)
     """A dark room, in part lifted by the camera's gain, with its noise."""
-    jpeg_share: float = Field(0.2, ge=0, le=1)
+    jpeg_share: float = Field(0.3, ge=0, le=1)
     jpeg_quality_min: int = Field(25, ge=1, le=95)
-    h264_share: float = Field(0.15, ge=0, le=1)
+    h264_share: float = Field(0.0, ge=0, le=1)
     """The crop as the second frame of a moving H.264 stream."""
     crf_min: int = Field(22, ge=0, le=51)
     crf_max: int = Field(40, ge=0, le=51)
