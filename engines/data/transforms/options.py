@@ -13,12 +13,15 @@ class Augment(Options):
     crop_px: int = Field(288, gt=0, multiple_of=32)
     """Width of a crop, and its height too unless `crop_height_px` is given."""
     crop_height_px: int | None = Field(None, gt=0, multiple_of=32)
+    """Height, where crops are not square."""
 
     # geometry
     scale_min: float = Field(0.45, gt=0)
     """Of the source's pixels; drawn log-uniformly up to `scale_max`."""
     scale_max: float = Field(2.0, gt=0)
+    """See `scale_min`; the papers' range is 0.5 to 2."""
     flip_share: float = Field(0.5, ge=0, le=1)
+    """Mirrored left to right."""
     rotate_deg: float = Field(8.0, ge=0)
     """Largest turn, either way."""
     aspect: float = Field(0.12, ge=0)
@@ -32,11 +35,13 @@ class Augment(Options):
     colour: float = Field(0.35, ge=0, lt=1)
     """Strength of the changes of brightness, contrast, white balance, saturation."""
     grey_share: float = Field(0.04, ge=0, le=1)
+    """Without any colour, as infrared and old cameras give."""
 
     # what cameras and codecs do
     blur_share: float = Field(0.2, ge=0, le=1)
     """Out of focus."""
     motion_blur_share: float = Field(0.0, ge=0, le=1)
+    """Blurred along a line, as by a hand that waves or a camera that turns."""
     motion_blur_px: float = Field(14.0, ge=1)
     """Longest way moved while the shutter is open."""
     noise_share: float = Field(0.2, ge=0, le=1)
@@ -46,16 +51,21 @@ class Augment(Options):
     low_light_share: float = Field(0.0, ge=0, le=1)
     """A dark room, in part lifted by the camera's gain, with its noise."""
     jpeg_share: float = Field(0.3, ge=0, le=1)
+    """Through JPEG, as MJPEG webcams do."""
     jpeg_quality_min: int = Field(25, ge=1, le=95)
+    """Worst quality; the best is 95."""
     h264_share: float = Field(0.0, ge=0, le=1)
     """The crop as the second frame of a moving H.264 stream."""
     crf_min: int = Field(22, ge=0, le=51)
+    """Best quality of H.264 (constant rate factor)."""
     crf_max: int = Field(40, ge=0, le=51)
+    """Worst quality of H.264."""
 
     # people
     closeup_share: float = Field(0.3, ge=0, le=1)
     """Crops of head and shoulders, as a webcam sees them."""
     closeup_scale_max: float = Field(3.0, gt=0)
+    """A closeup enlarges the picture by at most so much."""
     paste_share: float = Field(0.0, ge=0, le=1)
     """Crops whose subject is put before a picture of a backdrop source (`is_backdrop`), or a subject-free window."""
     paste_feather_px: float = Field(0.8, ge=0)
