@@ -10,7 +10,7 @@ from engines.bench.rounds import Contender, interleaved
 from engines.bench.training import BareLoop, plain
 from engines.data.loader import batches
 from engines.training.config import TrainConfig
-from engines.training.steps import training_set_of
+from engines.training.start import training_set_of
 
 __all__ = ["LOADER_BAR", "loader_rate"]
 

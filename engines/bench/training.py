@@ -24,7 +24,7 @@ from engines.training.hardware import autocast_for, device_of, precision_of
 from engines.training.losses import label_terms, pixel_weights
 from engines.training.optimisers import freeze, optimiser_for
 from engines.training.recipe import Distil, Temporal
-from engines.training.steps import fresh_network
+from engines.training.start import fresh_network
 from engines.training.train import run
 from engines.training.watch import StepFacts, Watcher
 
@@ -41,7 +41,7 @@ class BareLoop:
         torch.set_num_threads(config.threads)
         self.config = config
         device = device_of(config.device)
-        is_pretrained = config.backbone_weights is not None or config.init_from is not None
+        is_pretrained = config.backbone_weights not in {None, "none"} or config.init_from is not None
         self.model = fresh_network(config)
         still = freeze(self.model, config.optimiser)
         prepared(self.model, config.batch_norm, is_pretrained, device.type == "cuda")
@@ -49,10 +49,10 @@ class BareLoop:
         training_mode(self.model, config.batch_norm, is_pretrained, still)
         self.optimiser = optimiser_for(self.model, config.optimiser)
         self.autocast = autocast_for(precision_of(config.precision, device), device)
-        side, batch = config.augment.crop_px, config.schedule.batch
-        images = self.model.normalise(noise_bgr(batch, side, side).to(device))
+        (height, width), batch = config.augment.size, config.schedule.batch
+        images = self.model.normalise(noise_bgr(batch, height, width).to(device))
         self.images_rgb = images.contiguous(memory_format=torch.channels_last)
-        self.labels = noise_labels(batch, side, side, len(config.classes)).to(device)
+        self.labels = noise_labels(batch, height, width, len(config.classes)).to(device)
         self.totals = {n: w.sum() for n, w in pixel_weights(self.labels, config.losses, None).items()}
 
     def run(self, steps: int) -> int:
@@ -103,7 +103,9 @@ def training_rate(config: TrainConfig, steps: int, rounds: int) -> Comparison:
     )
     turns = _Turns(BareLoop(config), steps, uncounted)
     with tempfile.TemporaryDirectory(prefix="segstream-bench-") as folder:
-        run(config.model_copy(update={"schedule": schedule}), Path(folder), watchers=[turns])
+        outcome = run(config.model_copy(update={"schedule": schedule}), Path(folder), watchers=[turns])
+    if not outcome.is_finished:  # the training took the signal for itself and ended in good order
+        raise KeyboardInterrupt
     rates = {"training": Rates(tuple(turns.real[1:])), "bare loop": Rates(tuple(turns.bare[1:]))}
     conditions = {
         "config": config.name,

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from engines.errors import TrainingError
 from engines.training.recipe import BatchNorm, Statistics
 
-__all__ = ["prepared", "training_mode"]
+__all__ = ["chosen", "prepared", "training_mode"]
 
 
 def prepared(model: nn.Module, options: BatchNorm, is_pretrained: bool, is_on_gpu: bool) -> nn.Module:
@@ -20,7 +20,7 @@ def prepared(model: nn.Module, options: BatchNorm, is_pretrained: bool, is_on_gp
     Raises:
         TrainingError: `sync` on a CPU, which torch cannot do.
     """
-    for part, statistics in _parts(options, is_pretrained):
+    for part, statistics in chosen(options, is_pretrained):
         if statistics is Statistics.SYNC and not is_on_gpu:
             raise TrainingError(f"batch_norm.{part}: sync needs a GPU; take frozen or slow on a CPU")
         for name, layer in _layers(model):
@@ -37,7 +37,7 @@ def prepared(model: nn.Module, options: BatchNorm, is_pretrained: bool, is_on_gp
 def training_mode(model: nn.Module, options: BatchNorm, is_pretrained: bool, still: Iterable[nn.Module] = ()) -> None:
     """`model.train()`, but frozen statistics stay in evaluation mode, and so do the `still` blocks."""
     model.train()
-    frozen = {part for part, statistics in _parts(options, is_pretrained) if statistics is Statistics.FROZEN}
+    frozen = {part for part, statistics in chosen(options, is_pretrained) if statistics is Statistics.FROZEN}
     for name, layer in _layers(model):
         if _part(name) in frozen:
             layer.eval()
@@ -47,7 +47,8 @@ def training_mode(model: nn.Module, options: BatchNorm, is_pretrained: bool, sti
                 module.eval()
 
 
-def _parts(options: BatchNorm, is_pretrained: bool) -> tuple[tuple[str, Statistics], tuple[str, Statistics]]:
+def chosen(options: BatchNorm, is_pretrained: bool) -> tuple[tuple[str, Statistics], tuple[str, Statistics]]:
+    """What holds for `backbone` and for `head`."""
     backbone = options.backbone or (Statistics.FROZEN if is_pretrained else Statistics.TRAIN)
     return ("backbone", backbone), ("head", options.head)
 

@@ -5,18 +5,20 @@ The network's weights are still those of the step before when these are raised, 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from engines.data.loader import Batch
 from engines.errors import TrainingError
 
 if TYPE_CHECKING:
     from engines.training.steps import Crops, Steps
 
-__all__ = ["NotFinite", "explained", "first_not_finite"]
+__all__ = ["NotFinite", "explained", "first_not_finite", "is_out_of_memory"]
 
 CPU_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "could not create a memory object")
 """In the messages of torch's CPU allocator and of oneDNN."""
@@ -40,19 +42,46 @@ def explained(steps: "Steps", crops: "Crops", last: Path) -> Iterator[None]:
             "Lower the learning rate, set optimiser.clip_norm, or precision fp32"
         ) from error
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         steps.state.optimiser.zero_grad(set_to_none=True)
         n_all, side_px = crops.batch.images_bgr.shape[:2]
         n = n_all // steps.config.schedule.accumulate
-        fits = max(1, n // 2)
+        fits = _fitting(steps, crops, n)
+        remedy = "not even the least fits: lower augment.crop_px, or take a smaller network"
+        if fits:
+            remedy = (
+                f"{fits} fit: set schedule.accumulate={-(-n_all // fits)} (the same step), or see `engines tune-batch`"
+            )
         raise TrainingError(
-            f"step {step}: out of memory on {steps.device} with {n} crops of {side_px} px at once; about {fits} should "
-            f"fit: set schedule.accumulate={-(-n_all // fits)} (the same step), or ask `engines tune-batch`; {kept}"
+            f"step {step}: out of memory on {steps.device} with {n} crops of {side_px} px at once; {remedy}; {kept}"
         ) from error
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def _fitting(steps: "Steps", crops: "Crops", n: int) -> int:
+    """How many crops at once do fit: half, a quarter, ..., tried; 0 when none does."""
+    if steps.process.n > 1:
+        return n // 2  # trying would need the other processes
+    while (n := n // 2) >= steps.least:
+        batch = crops.batch
+        fewer = replace(
+            crops,
+            batch=Batch(batch.images_bgr[:n], batch.labels[:n], batch.is_distilled[:n]),
+        )
+        try:
+            steps.forward_backward(fewer, n_parts=1)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return n
+        finally:
+            steps.state.optimiser.zero_grad(set_to_none=True)
+    return 0
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was asked for and not given."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
         words in str(error) for words in CPU_OUT_OF_MEMORY
     )
@@ -80,7 +109,7 @@ def first_not_finite(steps: "Steps", crops: "Crops") -> str:
     ]
     try:
         with torch.no_grad():
-            steps.supervision.logits(steps.parts(crops)[0].images_bgr)
+            steps.supervision.logits(steps.parts(crops, steps.config.schedule.accumulate)[0].images_bgr)
     finally:
         for hook in hooks:
             hook.remove()

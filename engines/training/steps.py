@@ -9,19 +9,18 @@ import math
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
+from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from engines.data.consecutive import FrameBatch, FramePairs
-from engines.data.loader import Batch, TrainingSet, made_ahead
-from engines.errors import DataError
-from engines.models.deeplab import DeepLab, build
-from engines.models.weights import load_backbone
+from engines.data.loader import Batch, made_ahead
+from engines.errors import TrainingError
 from engines.training import distil
-from engines.training.batch_norm import prepared, training_mode
+from engines.training.batch_norm import chosen, prepared, training_mode
 from engines.training.classes import class_weights
 from engines.training.config import TrainConfig
 from engines.training.distributed import Process, joined, total
@@ -31,10 +30,15 @@ from engines.training.losses import pixel_weights
 from engines.training.optimisers import freeze, optimiser_for, set_rates
 from engines.training.recipe import Statistics
 from engines.training.schedules import Average, factor
+from engines.training.start import fresh_network, training_set_of
 from engines.training.state import TrainingState, seed_for
 from engines.training.supervision import Part, Supervision
 
 __all__ = ["Crops", "Steps", "prepared_steps"]
+
+
+HAS_NEW_NAME = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
+"""Of DDP's switch for sending statistics before each step, which was renamed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +71,10 @@ class Steps:
         temporal = config.temporal
         self.frame_pairs = FramePairs.read(temporal.sources, len(config.classes)) if temporal.weight else None
         torch.manual_seed(config.seed)
-        model = fresh_network(config)
-        self.is_pretrained = config.backbone_weights is not None or config.init_from is not None
+        model = fresh_network(config, say if process.is_first else None)
+        self.is_pretrained = config.backbone_weights not in {None, "none"} or config.init_from is not None
+        self.statistics = chosen(config.batch_norm, self.is_pretrained)
+        self.check_parts()
         self.still = freeze(model, config.optimiser)
         prepared(model, config.batch_norm, self.is_pretrained, device.type == "cuda")
         model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
@@ -84,13 +90,25 @@ class Steps:
         self.trained: nn.Module = self.supervision
         if process.n > 1:
             # Frozen statistics are the same everywhere; sending them before each step would cost and change nothing.
-            sends_buffers = Statistics.FROZEN not in {config.batch_norm.backbone, config.batch_norm.head}
-            self.trained = DistributedDataParallel(
-                self.supervision,
-                device_ids=[device.index] if device.type == "cuda" else None,
-                broadcast_buffers=sends_buffers,
-            )
+            is_frozen = all(statistics is Statistics.FROZEN for _, statistics in self.statistics)
+            options: dict[str, Any] = {"forward_sync_buffers" if HAS_NEW_NAME else "broadcast_buffers": not is_frozen}
+            gpus = [device.index] if device.type == "cuda" else None
+            self.trained = DistributedDataParallel(self.supervision, device_ids=gpus, **options)
         self.train_mode()
+
+    @property
+    def least(self) -> int:
+        """Crops that a part must have: one crop has no variance where a layer sees a single pixel of it."""
+        return 1 if all(statistics is Statistics.FROZEN for _, statistics in self.statistics) else 2
+
+    def check_parts(self) -> None:
+        """Raise TrainingError when this process's places cannot be split as the schedule asks."""
+        n, parts = len(self.places), self.config.schedule.accumulate
+        if n % parts or n // parts < self.least:
+            raise TrainingError(
+                f"a process has {n} crops a step, which schedule.accumulate={parts} cannot split into equal parts of "
+                f"{self.least} or more; lower it, raise schedule.batch, or freeze batch_norm.head and .backbone"
+            )
 
     def train_mode(self) -> None:
         """After an evaluation, and at the start."""
@@ -135,10 +153,10 @@ class Steps:
         state.step += 1
         return terms, rates
 
-    def forward_backward(self, crops: Crops) -> dict[str, float]:
-        """Gradients of the whole batch, in parts; returns the terms over all processes."""
+    def forward_backward(self, crops: Crops, n_parts: int | None = None) -> dict[str, float]:
+        """Gradients of the whole batch, in `accumulate` parts or `n_parts`; returns the terms over all processes."""
         torch.manual_seed(seed_for(self.config.seed, self.state.step, self.process.rank))
-        parts = self.parts(crops)
+        parts = self.parts(crops, n_parts or self.config.schedule.accumulate)
         totals = self.totals(parts)
         added: dict[str, Tensor] = {}
         for index, part in enumerate(parts):
@@ -153,12 +171,12 @@ class Steps:
         values = total(torch.stack(list(added.values()))).tolist()
         return dict(zip(added, values, strict=True))
 
-    def parts(self, crops: Crops) -> list[Part]:
-        """The batch on the device, in as many parts as are accumulated, with the teacher's word."""
+    def parts(self, crops: Crops, n_parts: int) -> list[Part]:
+        """The batch on the device, in parts, with the teacher's word."""
         config, batch = self.config, crops.batch
         moved = [x.to(self.device, non_blocking=True) for x in (batch.images_bgr, batch.labels, batch.is_distilled)]
         parts = []
-        for images, labels, is_distilled in zip(*(x.chunk(config.schedule.accumulate) for x in moved), strict=True):
+        for images, labels, is_distilled in zip(*(x.chunk(n_parts) for x in moved), strict=True):
             soft = weights = None
             if self.teacher is not None and (config.distil.labelled or any(s.is_distilled for s in config.sources)):
                 soft = self.teacher.log_probs(images)
@@ -214,25 +232,3 @@ def prepared_steps(config: TrainConfig, say: Callable[[str], None] | None = None
             autocast = autocast_for(precision_of(config.precision, device), device)
             teacher = stack.enter_context(distil.opened(config.teacher, config.classes, device, autocast))
         yield Steps(config, process, device, teacher, say)
-
-
-def fresh_network(config: TrainConfig) -> DeepLab:
-    """The network before its first step, on the CPU."""
-    model = build(config.model, len(config.classes))
-    if config.backbone_weights is not None:
-        load_backbone(model.get_submodule("backbone"), Path(config.backbone_weights))
-    return model
-
-
-def training_set_of(config: TrainConfig, say: Callable[[str], None] | None = None) -> TrainingSet:
-    """The sources; the teacher is asked where labels are distrusted."""
-    teacher, subject = None, 0
-    if config.teacher is not None and any(source.distrust != "nothing" for source in config.sources):
-        if config.teacher.suffix not in {".npz", ".pt"}:
-            raise DataError(f"{config.teacher}: `distrust` asks a .npz or a checkpoint, not an engine")
-        teacher, classes = distil.network_of(config.teacher)
-        wanted = config.subject or config.classes[1]
-        if wanted not in classes:
-            raise DataError(f"{config.teacher}: does not know {wanted!r}; `distrust` needs a teacher that does")
-        subject = classes.index(wanted)
-    return TrainingSet.read(config.sources, len(config.classes), teacher, subject, config.cache_mb, say)

