@@ -18,6 +18,7 @@ __all__ = ["DeepLabV1", "MultiScaleFeatures"]
 MULTI_SCALE_CHANNELS = 128
 STAGE_CHANNELS = (3, 64, 128, 256, 512)
 """Of the input and the first four poolings of VGG-16."""
+STAGE_STRIDES = (1, 2, 4, 8, 16)
 
 
 class DeepLabV1(DeepLab):
@@ -28,7 +29,7 @@ class DeepLabV1(DeepLab):
         channels = config.aspp_channels
         self.fc6 = fully_connected(self.backbone.high_channels, channels, 3, config.rates[0], config.drop_share)
         self.fc7 = fully_connected(channels, channels, 1, 1, config.drop_share)
-        self.multi_scale = MultiScaleFeatures() if config.has_multi_scale_features else None
+        self.multi_scale = MultiScaleFeatures(config.output_stride) if config.has_multi_scale_features else None
         n_features = channels + (0 if self.multi_scale is None else self.multi_scale.channels)
         self.classifier = nn.Conv2d(n_features, n_classes, 1)
         # As released: the last layer starts small, the others come from ImageNet.
@@ -43,7 +44,7 @@ class DeepLabV1(DeepLab):
             assert isinstance(self.backbone, VGG16)
             low, poolings = self.backbone.stages(image_rgb)
             features = self.fc7(self.fc6(poolings[-1]))
-            features = torch.cat([features, self.multi_scale([image_rgb, *poolings[:4]], features)], dim=1)
+            features = torch.cat([features, self.multi_scale([image_rgb, *poolings[:4]])], dim=1)
         return resized_to(self.classifier(features), low)
 
     def context_kernels(self) -> list[tuple[int, int]]:
@@ -61,27 +62,25 @@ class DeepLabV1(DeepLab):
 class MultiScaleFeatures(nn.Module):
     """Section 2.3, "MSc": a small perceptron on the input and on each of the first four poolings.
 
-    Two layers each, 128 convolutions 3x3 and then 128 1x1: 5 x 128 = 640 channels beside those of fc7.
+    Two layers each, 128 convolutions 3x3 and then 128 1x1: 5 x 128 = 640 channels beside those of fc7. The 3x3 have
+    the stride that brings their stage to the output stride.
     """
 
     channels = len(STAGE_CHANNELS) * MULTI_SCALE_CHANNELS
 
-    def __init__(self) -> None:
+    def __init__(self, output_stride: int) -> None:
         super().__init__()
         hidden = MULTI_SCALE_CHANNELS
         self.branches = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(c_in, hidden, 3, padding=1),
+                nn.Conv2d(c_in, hidden, 3, stride=output_stride // min(stride, output_stride), padding=1),
                 nn.ReLU(inplace=True),
                 nn.Conv2d(hidden, hidden, 1),
                 nn.ReLU(inplace=True),
             )
-            for c_in in STAGE_CHANNELS
+            for c_in, stride in zip(STAGE_CHANNELS, STAGE_STRIDES, strict=True)
         )
 
-    def forward(self, stages: list[Tensor], like: Tensor) -> Tensor:
-        """Five maps of the image at several sizes -> (n, 640, h, w) at the size of `like`."""
-        # Brought to the small size first: the 3x3 on the full image would cost more than the whole backbone.
-        return torch.cat(
-            [branch(resized_to(stage, like)) for branch, stage in zip(self.branches, stages, strict=True)], dim=1
-        )
+    def forward(self, stages: list[Tensor]) -> Tensor:
+        """The image and four maps of it -> (n, 640, h, w) at the output stride."""
+        return torch.cat([branch(stage) for branch, stage in zip(self.branches, stages, strict=True)], dim=1)

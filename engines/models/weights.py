@@ -1,9 +1,12 @@
-"""Pretrained arrays (`.npz`, torchvision's names) into a network.
+"""Weights into a network: a published backbone, a whole published network, or a checkpoint of ours.
 
-Two kinds are understood: an ImageNet MobileNetV2 (its classifier and `features.18` are left out) and the
-DeepLabv3 of Pascal VOC. A file that lacks a backbone tensor is refused; nothing is skipped in silence.
+Files are `.npz` arrays or PyTorch state dicts (read with `weights_only=True`) with torchvision's names. A file that
+lacks a tensor is refused; what is left out is said, never skipped in silence.
 """
 
+import pickle
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,36 +15,90 @@ from torch import Tensor, nn
 
 from engines.errors import CheckpointError
 from engines.models.deeplab import DeepLab, ModelConfig, build
+from engines.models.fully_connected import decimated_into
+from engines.models.published import imagenet_file
 
-__all__ = ["VOC_CLASSES", "load_backbone", "voc_deeplab", "voc_palette"]
+__all__ = ["VOC_CLASSES", "init_from", "load_backbone", "load_backbone_weights", "voc_deeplab", "voc_palette"]
 
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tv",
 )  # fmt: skip
-N_BACKBONE_BLOCKS = 18
+NESTED_UNDER = ("weights", "state_dict", "model")
+"""Where files that hold more than a state dict keep it; `weights` is our own checkpoint's."""
+PREFIXES = ("module.", "backbone.")
 
 
-def load_backbone(backbone: nn.Module, path: Path) -> None:
-    """Fill a `MobileNetV2`, every tensor of it, from an `.npz` with torchvision's names.
+def load_backbone_weights(model: DeepLab, source: str) -> str:
+    """Fill the backbone, and fc6 and fc7 of v1 and v2 on VGG-16 where the file has them.
+
+    Args:
+        source: `none`, `imagenet` (see `published`), or a path to `.npz`, `.pt` or `.pth`.
+
+    Returns:
+        What was loaded and what was left out, for the log.
 
     Raises:
-        CheckpointError: the file cannot be read, lacks a tensor, or a tensor has another shape.
+        CheckpointError: the file cannot be had or read, lacks a tensor, or a tensor has another shape.
     """
-    arrays = _arrays(path)
-    kept = {
-        name: array
-        for name, array in arrays.items()
-        if name.startswith("features.") and int(name.split(".")[1]) < N_BACKBONE_BLOCKS
-    }
-    _fill(backbone, kept, path)
+    if source == "none":
+        return "backbone: initial weights"
+    path = imagenet_file(model.config) if source == "imagenet" else Path(source)
+    tensors = _tensors(path)
+    said = _fill_backbone(model.backbone, tensors, path)
+    converted = decimated_into(model, tensors)
+    return f"{said}; {converted}" if converted else said
+
+
+def load_backbone(backbone: nn.Module, path: Path) -> str:
+    """The same for a backbone alone, from a file."""
+    return _fill_backbone(backbone, _tensors(path), path)
+
+
+def init_from(
+    model: DeepLab, weights: Mapping[str, Tensor], source: str, classes: tuple[str, ...], old_classes: tuple[str, ...]
+) -> str:
+    """Start from another training: everything, or with another class list everything but the classifier.
+
+    Args:
+        weights: of a network of the same kind; `source` names it in messages.
+        classes: of `model`; `old_classes` are those that `weights` were trained on.
+
+    Returns:
+        What was reset, for the log.
+
+    Raises:
+        CheckpointError: a tensor is missing or has another shape.
+    """
+    kept = dict(weights)
+    said = f"init_from {source}: every weight taken over"
+    if classes != old_classes:
+        reset = [name for name in kept if name.startswith(tuple(f"{part}." for part in model.classifiers))]
+        current = model.state_dict()
+        kept.update({name: current[name] for name in reset if name in current})
+        said = (
+            f"init_from {source}: its classes {_listed(old_classes)} are not {_listed(classes)}, so the classifier "
+            f"starts anew ({len(reset)} tensors: {', '.join(model.classifiers)}); "
+            f"the other {len(kept) - len(reset)} are kept"
+        )
+    try:
+        model.load_state_dict(kept, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"init_from {source}: does not fit {model.config.title}: {_first(error)}; "
+            "use the same model options, or name the file as backbone_weights to take its backbone only"
+        ) from error
+    return said
 
 
 def voc_deeplab(path: Path) -> DeepLab:
     """The published Pascal VOC network, ready for evaluation."""
     model = build(ModelConfig(version="voc"), len(VOC_CLASSES))
-    arrays = {("backbone." + name if name.startswith("features.") else name): a for name, a in _arrays(path).items()}
-    _fill(model, arrays, path)
+    named = {("backbone." + name if name.startswith("features.") else name): t for name, t in _tensors(path).items()}
+    try:
+        model.load_state_dict(named, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: does not fit {model.config.title}: {_first(error)}") from error
     model.eval()
     return model
 
@@ -59,7 +116,28 @@ def voc_palette(n_classes: int = len(VOC_CLASSES)) -> tuple[tuple[int, int, int]
     return tuple(palette)
 
 
-def _arrays(path: Path) -> dict[str, Tensor]:
+def _fill_backbone(backbone: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> str:
+    wanted = backbone.state_dict()
+    kept = {name: tensor for name, tensor in tensors.items() if name in wanted}
+    try:
+        backbone.load_state_dict(kept, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: does not fit {type(backbone).__name__}: {_first(error)}") from error
+    left = sorted({".".join(name.split(".")[:2]) for name in tensors if name not in wanted})
+    left_out = f"; left out: {', '.join(left)}" if left else ""
+    return f"backbone: {len(kept)} tensors from {path.name}{left_out}"
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """Named tensors of a file, without the prefixes of wrappers."""
+    stored = _npz(path) if path.suffix == ".npz" else _state_dict(path)
+    for prefix in PREFIXES:
+        if any(name.startswith(prefix) for name in stored):
+            stored = {name.removeprefix(prefix): tensor for name, tensor in stored.items()}
+    return stored
+
+
+def _npz(path: Path) -> dict[str, Tensor]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: torch.from_numpy(np.asarray(stored[name])) for name in stored.files}
@@ -67,9 +145,32 @@ def _arrays(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: cannot be read as .npz ({error}); pass a file of named arrays") from error
 
 
-def _fill(module: nn.Module, arrays: dict[str, Tensor], path: Path) -> None:
+def _state_dict(path: Path) -> dict[str, Tensor]:
     try:
-        module.load_state_dict(arrays, strict=True)
-    except RuntimeError as error:
-        first = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{path}: does not fit {type(module).__name__}: {first}") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read as a PyTorch state dict ({_first(error)}); pass .npz, .pt or .pth"
+        ) from error
+    for key in NESTED_UNDER:
+        if isinstance(stored, dict) and isinstance(stored.get(key), dict) and _is_state_dict(stored[key]):
+            stored = stored[key]
+            break
+    if not _is_state_dict(stored):
+        raise CheckpointError(f"{path}: holds no state dict; expected tensors by name, as torchvision publishes them")
+    return dict(stored)
+
+
+def _is_state_dict(stored: object) -> bool:
+    return isinstance(stored, dict) and bool(stored) and all(isinstance(value, Tensor) for value in stored.values())
+
+
+def _listed(classes: tuple[str, ...]) -> str:
+    shown = ", ".join(classes[:4])
+    return f"({shown}{', ...' if len(classes) > 4 else ''}: {len(classes)})"
+
+
+def _first(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

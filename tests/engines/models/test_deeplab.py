@@ -1,15 +1,13 @@
-"""The networks: shapes, size, torchvision's names, and weights that fit or are refused."""
+"""The shipped shape of network, its strides, and what happens to pixels before it."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 
-from engines.errors import CheckpointError
 from engines.models.backbones import MobileNetV2
 from engines.models.deeplab import ModelConfig, build, normalise
-from engines.models.weights import VOC_CLASSES, load_backbone, voc_deeplab, voc_palette
+from engines.models.normalisation import NORMALISATIONS, NormalisationName
+
+pytestmark = pytest.mark.torch
 
 SMALL = ModelConfig(aspp_channels=8, low_channels=4)
 
@@ -56,16 +54,6 @@ def test_the_shipped_shape_has_the_stated_size() -> None:
     assert n_parameters == pytest.approx(2.15e6, rel=0.01)
 
 
-def test_parameters_are_named_as_in_torchvision() -> None:
-    """Published weights load by name: 18 blocks, the first and last as torchvision calls them."""
-    names = list(MobileNetV2().state_dict())
-
-    assert names[0] == "features.0.0.weight"
-    assert "features.1.conv.0.0.weight" in names
-    assert "features.17.conv.3.running_var" in names
-    assert len({name.split(".")[1] for name in names}) == 18
-
-
 def test_normalisation_turns_bgr_bytes_into_rgb_from_minus_one_to_one() -> None:
     """Blue 255 ends as the third channel at 1; 0 is -1."""
     image_bgr = torch.zeros(1, 1, 1, 3, dtype=torch.uint8)
@@ -74,53 +62,24 @@ def test_normalisation_turns_bgr_bytes_into_rgb_from_minus_one_to_one() -> None:
     assert normalise(image_bgr).flatten().tolist() == [-1.0, -1.0, 1.0]
 
 
-def test_weights_that_lack_a_tensor_are_refused(tmp_path: Path) -> None:
-    """Nothing is skipped in silence, and the file is named."""
-    arrays = {name: value.numpy() for name, value in MobileNetV2().state_dict().items()}
-    del arrays["features.5.conv.0.0.weight"]
-    np.savez(tmp_path / "lacking.npz", **arrays)
+def test_imagenet_normalisation_is_torchvisions() -> None:
+    """(x / 255 - mean) / deviation for each of R, G, B; the pixel given is BGR."""
+    image_bgr = torch.tensor([10, 100, 200], dtype=torch.uint8).reshape(1, 1, 1, 3)
+    model = build(ModelConfig(aspp_channels=8, low_channels=4, normalisation="imagenet"), 2)
 
-    with pytest.raises(CheckpointError, match=r"lacking\.npz.*features\.5\.conv\.0\.0\.weight"):
-        load_backbone(MobileNetV2(), tmp_path / "lacking.npz")
+    planes = model.normalise(image_bgr).flatten().tolist()
 
-
-def test_weights_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
-    """A text file and a missing one are no arrays."""
-    (tmp_path / "text.npz").write_text("none")
-
-    for name in ("text.npz", "missing.npz"):
-        with pytest.raises(CheckpointError, match=name):
-            load_backbone(MobileNetV2(), tmp_path / name)
+    expected = [(200 / 255 - 0.485) / 0.229, (100 / 255 - 0.456) / 0.224, (10 / 255 - 0.406) / 0.225]
+    assert planes == pytest.approx(expected, abs=1e-5)
 
 
-def test_loading_takes_the_backbone_and_leaves_the_classifier(tmp_path: Path) -> None:
-    """An ImageNet file has more than a backbone; every backbone tensor arrives."""
-    source = MobileNetV2()
-    arrays = {name: value.numpy() for name, value in source.state_dict().items()}
-    arrays["features.18.0.weight"] = np.zeros((1280, 320, 1, 1), np.float32)
-    arrays["classifier.1.weight"] = np.zeros((1001, 1280), np.float32)
-    np.savez(tmp_path / "imagenet.npz", **arrays)
-    target = MobileNetV2()
+@pytest.mark.parametrize("normalisation", ["unit", "imagenet"])
+def test_planes_in_either_order_are_normalised_alike(normalisation: NormalisationName) -> None:
+    """What an exported graph does to BGR planes is what training does to RGB planes."""
+    planes_rgb = torch.rand(1, 3, 4, 4) * 255
+    rule = NORMALISATIONS[normalisation]
 
-    load_backbone(target, tmp_path / "imagenet.npz")
+    of_rgb = rule.of_planes(planes_rgb)
+    of_bgr = rule.of_planes(planes_rgb.flip(1), is_bgr=True)
 
-    for name, value in target.state_dict().items():
-        assert torch.equal(value, source.state_dict()[name])
-
-
-def test_the_given_weights_load(shared_data: Path) -> None:
-    """Both published files fill every tensor of the backbone, and the VOC one its whole network."""
-    folder = shared_data / "weights"
-
-    load_backbone(MobileNetV2(), folder / "mobilenet_v2_1.0_224_imagenet.npz")
-    load_backbone(MobileNetV2(), folder / "deeplabv3_mnv2_voc.npz")
-    voc_deeplab(folder / "deeplabv3_mnv2_voc.npz")
-
-
-def test_the_voc_palette_is_the_known_one() -> None:
-    """Person is (192, 128, 128), background black."""
-    palette = voc_palette()
-
-    assert palette[0] == (0, 0, 0)
-    assert palette[VOC_CLASSES.index("person")] == (192, 128, 128)
-    assert len(set(palette)) == 21
+    torch.testing.assert_close(of_bgr.flip(1), of_rgb)

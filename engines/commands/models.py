@@ -1,0 +1,43 @@
+"""`models`: what can be built, and what each weighs."""
+
+import click
+
+from engines.commands.options import Size, need_torch, wxh
+
+__all__ = ["models"]
+
+HEADER = f"{'version':8} {'backbone':20} {'stride':>6} {'parameters':>11} {'GMAC':>8} {'sees':>12}"
+
+
+@click.command()
+@click.option("--size", type=wxh, default="513x513", show_default=True, help="Of the image that GMAC are counted for.")
+@click.option("--output-stride", type=click.Choice(["8", "16", "32"]), help="Default: each paper's own.")
+@click.option("--classes", "n_classes", type=click.IntRange(min=2), default=21, show_default=True)
+def models(size: Size, output_stride: str | None, n_classes: int) -> None:
+    """List version x backbone with the papers' channels: parameters, GMAC, receptive field.
+
+    v1 and v2: fc6 and fc7 with 1024 channels (v2 on VGG-16 only). v3: dense ASPP with 256. v3plus: separable ASPP and
+    decoder with 256, 48 low-level channels. GMAC are 10^9 multiply-adds of one image.
+    """
+    need_torch()
+    import torch
+
+    from engines.models.config import BACKBONE_NAMES, PUBLISHED_AT_STRIDE, VERSIONS
+    from engines.models.deeplab import build
+    from engines.models.facts import facts_of, papers_config
+
+    width, height = size
+    click.echo(f"{width}x{height}, {n_classes} classes")
+    click.echo(HEADER)
+    for version in VERSIONS:
+        for backbone in ("mobilenet_v2",) if version == "voc" else BACKBONE_NAMES:
+            stride = int(output_stride or PUBLISHED_AT_STRIDE[version])
+            config = papers_config(version, backbone, stride)
+            with torch.device("meta"):
+                model = build(config, n_classes)
+            facts = facts_of(model, height, width)
+            sees = f"{facts.receptive_px} px" + (" + all" if facts.sees_whole_image else "")
+            click.echo(
+                f"{version:8} {backbone:20} {stride:6} {facts.n_parameters / 1e6:9.2f} M {facts.gmac:8.2f} {sees:>12}"
+            )
+    click.echo("sees: the square of input pixels under one output pixel; + all: means over the whole image join in")
