@@ -52,7 +52,8 @@ class P2Engine:
         """See `Segmenter`; a fresh array."""
         spec = self.engine.spec
         if not hasattr(self._own, "logits"):
-            self._own.tensor_bgr = np.zeros(spec.input.shape(), np.uint8)
+            # A graph for several pictures at once gets one and black ones beside it.
+            self._own.tensor_bgr = np.zeros(spec.input.shape(spec.batch), np.uint8)
             self._own.logits = np.zeros(spec.output_shape("logits"), np.float32)
         height, width = image_bgr.shape[:2]
         geometry = fit(height, width, spec.input)

@@ -22,6 +22,7 @@ __all__ = ["FORMAT_NAMES", "Labelled", "data_options"]
 FORMAT_NAMES = ("folder", "voc", "cityscapes", "camvid", "coco", "clip", "frames", "shapes")
 """As `engines.data.datasets.Format`, without importing OpenCV for `--help`."""
 WITH_SPLITS = ("voc", "cityscapes", "camvid", "coco", "shapes")
+GENERATED = "shapes"
 DEFAULT_SPLIT = "val"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -43,7 +44,12 @@ class Labelled:
     @property
     def title(self) -> str:
         """`../data/person/val ccp_*`, as a table names it."""
-        parts = [str(self.path), self.data_format or "", self.split or "", f"{self.prefix}*" if self.prefix else ""]
+        parts = [
+            "" if self.path == Path() else str(self.path),
+            self.data_format or "",
+            self.split or "",
+            f"{self.prefix}*" if self.prefix else "",
+        ]
         parts.append(f"every {self.every}." if self.every > 1 else "")
         return " ".join(filter(None, parts))
 
@@ -120,9 +126,7 @@ def data_options(command: Command) -> Command:
     """Adds the options to a command, which receives them as `labelled`."""
     from functools import wraps
 
-    @click.option(
-        "--data", type=click.Path(path_type=Path), required=True, help="A folder, a video file, or COCO's annotations."
-    )
+    @click.option("--data", type=click.Path(path_type=Path), help="A folder, a video file, or COCO's annotations.")
     @click.option(
         "--format", "data_format", type=click.Choice(FORMAT_NAMES), help="Default: folder, or clip for a file."
     )
@@ -134,7 +138,7 @@ def data_options(command: Command) -> Command:
     @wraps(command)
     def wrapped(
         *args: Any,
-        data: Path,
+        data: Path | None,
         data_format: str | None,
         split: str | None,
         prefix: str,
@@ -143,7 +147,9 @@ def data_options(command: Command) -> Command:
         is_unlabelled: bool,
         **kwargs: Any,
     ) -> Any:
-        labelled = Labelled(data, data_format, split, prefix, every, limit, is_unlabelled)
+        if data is None and data_format != GENERATED:
+            raise click.UsageError("--data is missing: a folder, a video, or COCO's annotation file")
+        labelled = Labelled(data or Path(), data_format, split, prefix, every, limit, is_unlabelled)
         return command(*args, labelled=labelled, **kwargs)
 
     return wrapped  # type: ignore[return-value]  # what click gets has other arguments than the function

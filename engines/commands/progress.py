@@ -32,7 +32,7 @@ class Progress:
         self.n_done = 0
         self._is_live = sys.stderr.isatty()
         self._start_s = time.monotonic()
-        self._said_s = self._start_s + QUIET_S - (REWRITE_S if self._is_live else LOG_S)
+        self._said_s = self._start_s
         self._is_open = False
 
     def __enter__(self) -> Self:

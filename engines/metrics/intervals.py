@@ -34,10 +34,12 @@ def bootstrap(counts: Ints, score: Callable[[Ints], Floats], seed: int = 0) -> l
     """
     n_images = len(counts)
     rng = np.random.default_rng(seed)
+    # Counts stay far below 2^53, so float64 sums them exactly, and a matrix product of floats is ten times as fast.
+    exact = counts.astype(np.float64)
     drawn = []
     for _ in range(0, N_RESAMPLES, CHUNK):
         weights = rng.multinomial(n_images, np.full(n_images, 1 / n_images), size=CHUNK)
-        drawn.append(score(weights @ counts))
+        drawn.append(score((weights.astype(np.float64) @ exact).astype(np.int64)))
     columns = np.concatenate(drawn).T
     return [_middle(column[~np.isnan(column)]) for column in columns]
 
