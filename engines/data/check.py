@@ -27,6 +27,7 @@ __all__ = ["DataReport", "check"]
 ORPHAN_PATTERNS = {Format.FOLDER: "*.png", Format.CAMVID: "*.png", Format.CITYSCAPES: "*_gtFine_labelIds.png"}
 """Formats whose folders of labels hold nothing but the split's own."""
 ALL_VALUES = 256
+JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
 @dataclass
@@ -138,10 +139,22 @@ def _look_at_files(file: FilePair, table: NDArray[np.uint8] | None) -> _Seen:
     except DataError as error:
         return _Seen(file.name, fault=("unreadable", str(error)))
     fault = None
+    torn = [path for path in (file.image, file.mask) if path is not None and _is_torn(path)]
+    if torn:
+        fault = ("torn files", f"{torn[0]}: the end is missing, copy it again")
     if label_map.shape != (height, width):
         told = f"{file.name}: mask {label_map.shape[1]}x{label_map.shape[0]}, image {width}x{height}"
         fault = ("sizes that differ", told)
     return _Seen(file.name, (width, height), _counts(label_map if table is None else table[label_map]), fault)
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether a file ends too early: decoders fill up what is missing with grey, and say nothing."""
+    data = path.read_bytes()
+    if data[:2] == JPEG_START:
+        # No marker but stuffed zeros and restarts can stand inside the pixels' data (ITU-T T.81, B.1.1.5).
+        return data.rfind(JPEG_END) < data.rfind(JPEG_SCAN)
+    return data[:4] == b"\x89PNG" and b"IEND" not in data[-64:]
 
 
 def _counts(label_map: NDArray[np.uint8]) -> NDArray[np.int64]:

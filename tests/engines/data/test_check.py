@@ -115,3 +115,19 @@ def test_generated_pictures_pass(tmp_path: Path) -> None:
 
     assert report.is_fit
     assert report.classes[1] == "circle"
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_file_whose_end_is_missing_is_found(tmp_path: Path, suffix: str) -> None:
+    """OpenCV reads the upper half and fills the rest, without a word to the program."""
+    root = write_folder(tmp_path, 1)
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    (root / "images" / "toy_00.png").unlink()
+    path = root / "images" / f"toy_00{suffix}"
+    cv2.imwrite(str(path), image)
+    assert check(DatasetOptions(path=root)).is_fit
+
+    path.write_bytes(path.read_bytes()[:-2000])
+
+    report = check(DatasetOptions(path=root))
+    assert path.name in next(iter(report.faults.get("torn files") or report.faults["unreadable"]))
