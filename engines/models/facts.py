@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from engines.models.aspp import ASPP
 from engines.models.backbones.mobilenet_v3 import SqueezeExcitation
 from engines.models.base import DeepLab
-from engines.models.config import BackboneName, ModelConfig, OutputStride, Version
+from engines.models.config import BackboneName, ModelConfig, Version
 from engines.models.deeplab import build
 from engines.models.voc import DeepLabVOC
 
@@ -45,7 +45,7 @@ class NetworkFacts:
     """Image-level pooling, or squeeze and excitation, adds means over everything to that."""
 
 
-def papers_config(version: Version, backbone: BackboneName, output_stride: OutputStride = 16) -> ModelConfig:
+def papers_config(version: Version, backbone: BackboneName, output_stride: int = 16) -> ModelConfig:
     """A version with its paper's channels, on any backbone."""
     return ModelConfig.model_validate(
         {"version": version, "backbone": backbone, "output_stride": output_stride, **PAPERS[version]}

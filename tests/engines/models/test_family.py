@@ -7,6 +7,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from engines.export import ServedGraph
 from engines.models.config import BACKBONE_NAMES, VERSIONS, BackboneName, ModelConfig, Version
 from engines.models.deeplab import DeepLab, build, with_output_stride
 from engines.models.v1 import DeepLabV1
@@ -241,3 +242,23 @@ def test_widths_of_mobilenet_scale_its_channels() -> None:
         seen = build(ModelConfig(width=0.5), 2).backbone
 
     assert (seen.low_channels, seen.high_channels) == (16, 160)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"normalisation": "imagenet"},
+        {"version": "v1", "backbone": "vgg16", "has_multi_scale_features": True, "normalisation": "imagenet"},
+        {"version": "v2", "input_scales": (0.5, 1.0)},
+    ],
+)
+def test_a_served_network_takes_bgr_bytes_and_gives_the_same_logits(options: dict[str, Any]) -> None:
+    """Every place where the image enters has its channels flipped, and each normalisation meets its channel."""
+    model = _small(**options)
+    images_bgr = torch.randint(0, 256, (1, 32, 64, 3), dtype=torch.uint8)
+
+    with torch.no_grad():
+        expected = model(model.normalise(images_bgr))
+        logits = ServedGraph(model, None, 64, 32).eval()(images_bgr)[0]
+
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
