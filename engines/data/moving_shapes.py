@@ -16,7 +16,7 @@ from engines.errors import DataError
 
 __all__ = ["MovingShapes", "write_clip"]
 
-GROUND_RGB, SHAPES_RGB = (70, 110, 80), ((215, 190, 60), (180, 80, 190), (60, 190, 210), (220, 110, 90))
+GROUND_RGB, SHAPES_RGB = (112, 108, 104), ((215, 190, 60), (180, 80, 190), (60, 190, 210), (220, 110, 90))
 """Unlike the colours of the toy's palette, so that an overlay is seen as one."""
 RADIUS = 0.2
 """Of the height."""

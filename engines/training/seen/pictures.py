@@ -21,7 +21,7 @@ __all__ = ["coloured", "grid", "spread"]
 Image = NDArray[np.uint8]
 
 CELL_PX = 192
-"""Width and height that every picture of a grid is fitted into."""
+"""Width and greatest height of a picture in a grid."""
 GAP_PX = 4
 STRENGTH = 0.6
 IGNORED_BGR = (255, 255, 255)
@@ -51,15 +51,15 @@ def coloured(image_bgr: Image, label_map: Image, palette: Sequence[tuple[int, in
 
 
 def grid(rows: Sequence[Sequence[Image]]) -> Image:
-    """Pictures of any sizes as one: (H, W, 3) uint8, the cells on dark grey."""
-    n_columns = max(len(row) for row in rows)
-    pitch = CELL_PX + GAP_PX
-    sheet = np.full((len(rows) * pitch + GAP_PX, n_columns * pitch + GAP_PX, 3), 40, np.uint8)
-    for row, images in enumerate(rows):
-        for column, image in enumerate(images):
-            cell = _fitted(image)
-            top = GAP_PX + row * pitch + (CELL_PX - cell.shape[0]) // 2
-            left = GAP_PX + column * pitch + (CELL_PX - cell.shape[1]) // 2
+    """Pictures of any sizes as one: (H, W, 3) uint8, the cells on dark grey, no higher than the highest picture."""
+    cells = [[_fitted(image) for image in row] for row in rows]
+    cell_height = max(cell.shape[0] for row in cells for cell in row)
+    down, across = cell_height + GAP_PX, CELL_PX + GAP_PX
+    sheet = np.full((len(cells) * down + GAP_PX, max(map(len, cells)) * across + GAP_PX, 3), 40, np.uint8)
+    for row, images in enumerate(cells):
+        for column, cell in enumerate(images):
+            top = GAP_PX + row * down + (cell_height - cell.shape[0]) // 2
+            left = GAP_PX + column * across + (CELL_PX - cell.shape[1]) // 2
             sheet[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
     return sheet
 
