@@ -18,6 +18,7 @@ from engines.errors import EngineError
 __all__ = ["Job", "jobs_to_do", "side_by_side"]
 
 POLL_S = 0.5
+PROGRAM = (sys.executable, "-m", "engines")
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,7 @@ def side_by_side(
             while waiting and len(running) < n_at_once:
                 job = waiting.pop(0)
                 with (out / f"{job.folder}.log").open("ab") as log:
-                    running[job] = subprocess.Popen(
-                        [sys.executable, "-m", "engines", *command_of(job)], stdout=log, stderr=subprocess.STDOUT
-                    )
+                    running[job] = subprocess.Popen([*PROGRAM, *command_of(job)], stdout=log, stderr=subprocess.STDOUT)
                 say(f"ablation: {job.folder} started, {len(waiting)} wait; {out / job.folder}.log")
             time.sleep(POLL_S)
             for job, process in list(running.items()):
