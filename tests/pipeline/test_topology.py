@@ -75,3 +75,12 @@ def test_refine_without_crf_is_refused() -> None:
     """It would read logits that nobody wrote."""
     with pytest.raises(ConfigError, match="refine is named but crf is off"):
         plan(_config("workers=[[capture], [preprocess], [segment], [refine], [render]]"), 1)
+
+
+def test_a_tap_stands_right_before_render() -> None:
+    """`tap: DIR` puts it there by itself; a wiring of one's own has to name it, and only with a folder."""
+    assert plan(_config("tap=planes"), 1).order == ("capture", "preprocess", "segment", "tap", "render")
+    with pytest.raises(ConfigError, match="name tap before render"):
+        plan(_config("tap=planes", "workers=[[capture], [preprocess], [segment], [render]]"), 1)
+    with pytest.raises(ConfigError, match="set tap: DIR"):
+        plan(_config("workers=[[capture], [preprocess], [segment], [tap], [render]]"), 1)
