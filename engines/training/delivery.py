@@ -6,7 +6,7 @@ validation sets. The trap: an engine is found by its folder's or file's name, so
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from configs import Options
 from engines.data.pairs import Pair
 from engines.geometry import fit, resize_into
 from engines.spec import InputSpec, Precision
+from engines.training.seen.page import PAGE, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,6 +85,7 @@ def deliver(config: "TrainConfig", best: Path, out: Path, say: Callable[[str], N
     wanted = Wanted(sizes, config.export.precisions, calibration=None if folder is None else CalibrationSet(folder))
     checkpoint = Checkpoint.load(best)
     manifest, graphs = engine_from_checkpoint(checkpoint, wanted, out / FOLDER, samples, config.export.licences)
+    rows = []
     for graph in graphs:
         named = f"{manifest}@{graph.width}x{graph.height}:{graph.precision}"
         with open_engine(named, outputs=("logits",)) as engine:
@@ -91,7 +93,20 @@ def deliver(config: "TrainConfig", best: Path, out: Path, say: Callable[[str], N
                 result = evaluate(P2Engine(engine), pairs)
                 record_scores(engine.spec, result.recorded(f"P2/{title}"))
                 say(f"{engine.spec.label}: P2 {title} mIoU {result.scores.miou:.4f}")
+                rows.append((f"`{graph.file}`", title, f"{result.scores.miou:.4f}"))
+    _add_to_report(out / PAGE, manifest, rows)
     return manifest
+
+
+def _add_to_report(page: Path, manifest: Path, rows: Sequence[tuple[str, str, str]]) -> None:
+    """A section of its own, where there is a report: it was written before there was an engine."""
+    if not page.is_file():
+        return
+    told = f"`{FOLDER}/{manifest.name}`: each graph as a stream runs it, under P2."
+    section = f"\n## The engine\n\n{told}\n\n{table(('graph', 'pictures', 'mIoU'), rows)}\n"
+    partial = page.with_name(f"{page.name}.partial")
+    partial.write_text(page.read_text(encoding="utf-8") + section, encoding="utf-8")
+    partial.replace(page)
 
 
 def _samples(

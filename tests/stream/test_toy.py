@@ -18,19 +18,17 @@ from tests.stream.playing import pictures, play
 
 TOY = ROOT / "configs" / "train" / "toy.yaml"
 N_FRAMES = 12
-# One shape, few steps, small batches: what one core learns in a quarter of a minute is where a circle is.
+# One shape, few steps, small batches: where a circle is can be learnt in a quarter of a minute by one core.
 SHORTER = {
     "classes": ["background", "circle"],
     "palette": [[0, 0, 0], [230, 80, 60]],
     "threads": 1,
     "model.width": 0.35,
     "model.aspp_channels": 32,
-    "augment.jpeg_share": 0,
-    "augment.noise_share": 0,
-    "schedule.steps": 60,
+    "schedule.steps": 80,
     "schedule.batch": 8,
     "schedule.average_decay": 0.9,
-    "schedule.evaluate_every": 60,
+    "schedule.evaluate_every": 80,
     "validation.0.n_pictures": 8,
 }
 
@@ -53,7 +51,7 @@ def test_one_command_leads_from_nothing_to_shapes_in_a_stream(trained, tmp_path)
     """Trained, scored, exported; a clip of moving shapes comes out of the corridor with the circle coloured."""
     manifest = read_manifest(trained / "engine" / "toy.json")
     scores = manifest.graphs[0].scores
-    assert scores["P2/shapes/miou"] > 0.55
+    assert scores["P2/shapes/miou"] > 0.6
     assert (trained / "report.md").is_file()
     shapes = MovingShapes(2, 320, 180)
     write_clip(tmp_path / "clip.mp4", shapes, N_FRAMES)

@@ -12,7 +12,10 @@ from pathlib import PurePosixPath
 from engines.evaluate import Evaluation
 from engines.training.seen.progress import clock
 
-__all__ = ["Page", "table"]
+__all__ = ["PAGE", "Page", "ended", "table"]
+
+PAGE = "report.md"
+"""Its name in the training's folder."""
 
 
 @dataclass(frozen=True)

@@ -19,15 +19,14 @@ from engines.evaluate import Evaluation, evaluate
 from engines.machine import machine_facts
 from engines.training.seen.curves import draw_confusion, draw_curves
 from engines.training.seen.history import FILE_NAME, History
-from engines.training.seen.page import Page, ended
+from engines.training.seen.page import PAGE, Page, ended
 from engines.training.watch import EvaluationFacts, Outcome, StartFacts, ValidationSet, Watcher
 
 if TYPE_CHECKING:
     from engines.training.checkpoint import Checkpoint
 
-__all__ = ["FOLDER", "PAGE", "Report"]
+__all__ = ["FOLDER", "Report"]
 
-PAGE = "report.md"
 FOLDER = "report"
 
 
@@ -72,7 +71,7 @@ class Report(Watcher):
             pictures["curves"] = PurePosixPath(FOLDER, "curves.png")
         scores: dict[str, Evaluation] = {}
         best = "No checkpoint was scored"
-        if outcome.is_finished and outcome.best_path is not None and self._sets:
+        if outcome.is_finished and outcome.best_path is not None and config.validation:
             checkpoint = _read(outcome.best_path)
             best = f"Of `{outcome.best_path.name}`, step {checkpoint.step}"
             scores = self._scored(checkpoint, folder, pictures)
@@ -99,14 +98,16 @@ class Report(Watcher):
         self, checkpoint: "Checkpoint", folder: Path, pictures: dict[str, PurePosixPath]
     ) -> dict[str, Evaluation]:
         """Every set under its protocol; writes the pictures and a JSON beside them."""
-        from engines.training.validate import segmenter_of
+        from engines.training.validate import opened_sets, segmenter_of
 
         assert self._start is not None
         config, network = self._start.config, checkpoint.network()
+        # A finished run that is resumed has nothing left to evaluate, so nobody opened the sets.
+        sets = self._sets or opened_sets(config)
         results: dict[str, Evaluation] = {}
         for validation in config.validation:
             label, worst = validation.title, WorstPictures()
-            result = evaluate(segmenter_of(network, config, validation), self._sets[label], watch=worst.add)
+            result = evaluate(segmenter_of(network, config, validation), sets[label], watch=worst.add)
             stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in label)
             title = f"{config.name} on {label}, step {checkpoint.step}"
             draw_confusion(result.scores.confusion, config.classes, folder / f"{stem}-confusion.png", title)
