@@ -1,8 +1,12 @@
 """`predict` and `inspect`: what an engine makes of pictures, and what it says of itself."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from engines.spec import Graph
 
 __all__ = ["inspect", "predict"]
 
@@ -48,8 +52,35 @@ def inspect(engine: str) -> None:
         click.echo(f"  metadata {key}: {value}")
     manifest_path = spec.path.parent / f"{spec.name}.json"
     if manifest_path.is_file():
+        manifest = read_manifest(manifest_path)
         click.echo(f"{manifest_path}:")
-        click.echo(read_manifest(manifest_path).model_dump_json(indent=2))
+        for graph in manifest.graphs:
+            for line in _graph_lines(graph, is_default=graph.file == manifest.default_graph):
+                click.echo(line)
+        click.echo(manifest.model_dump_json(indent=2, exclude_none=True))
+
+
+def _graph_lines(graph: "Graph", is_default: bool) -> list[str]:
+    """One graph of a manifest: how far it is from its network, and what `certify` found where."""
+    from engines.machine import machine_kind
+
+    lines = [f"  {graph.file}" + (", the default" if is_default else "")]
+    if graph.difference is not None:
+        found = graph.difference
+        lines.append(
+            f"    logits differ by {found.logits:.2g}, {100 * found.labels:.3f} % of labels agree "
+            f"({found.images} {found.on})"
+        )
+    if graph.calibration is not None:
+        lines.append(f"    calibrated on {graph.calibration.images} pictures of {graph.calibration.data}")
+    for machine, held in graph.certified.items():
+        where = "this kind of machine" if machine == machine_kind() else machine
+        lines.append(
+            f"    certified on {where}: mIoU {100 * held.miou:.2f} against {100 * held.miou_against:.2f} "
+            f"({held.data}), p50 {held.p50_ms:.1f} ms, p95 {held.p95_ms:.1f} ms, "
+            f"{held.speedup:.2f} times as fast as {held.against} ({held.backend})"
+        )
+    return lines
 
 
 def _planes(engine: str) -> tuple[str, ...]:
