@@ -19,6 +19,7 @@ from engines.errors import BackendUnavailable, EngineMismatch
 from engines.metrics import Tally
 from engines.names import resolve
 from engines.runtime import open_engine
+from engines.runtime.checked import PrecisionHint
 from engines.segmenters import Segmenter, label_map_of
 from engines.spec import EngineSpec
 from pipeline.parity.clips import write_h264, write_lossless
@@ -142,12 +143,11 @@ def _row(spec: EngineSpec, name: str, title: str, *, is_shown: bool, backend: st
 
 def _own_arithmetic(spec: EngineSpec, backend: str) -> str:
     """The engine's words for itself when its own choice is what it is told with `f32`; else nothing."""
+    hints: tuple[PrecisionHint, ...] = ("auto", "f32")
     told = []
-    for hint in ("auto", "f32"):
-        with open_engine(
-            spec, backend=backend, outputs=("logits",), precision_hint="f32" if hint == "f32" else "auto"
-        ) as e:
-            told.append(e.backend)
+    for hint in hints:
+        with open_engine(spec, backend=backend, outputs=("logits",), precision_hint=hint) as opened:
+            told.append(opened.backend)
     return told[0] if told[0] == told[1] else ""
 
 
@@ -202,7 +202,7 @@ def _in_process(
     if network is not None:
         label_map = label_map_of(np.ascontiguousarray(network.logits(pair.image_bgr).transpose(2, 0, 1)))
         rows["checkpoint"].p2.add(label_map, pair.label_map)
-        # A pixel in ten thousand may flip by rounding: issue a diagnosis only of more.
+        # Rounding flips a pixel in ten thousand; more has a reason.
         if len(doubtful) < N_SAMPLES and (label_map != expected.label_map).mean() > 1e-3:
             doubtful.append((pair.image_bgr, label_map))
     return expected
