@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["bench"]
 
-CONFIG = "configs/train/person.yaml"
+CONFIG = "configs/train/toy.yaml"
+"""Needs no data."""
 _config = click.argument("config", type=click.Path(path_type=Path), default=CONFIG)
 _overrides = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the config."
