@@ -2,10 +2,10 @@
 
 `ranges` watches the graph and chooses how far int8 must reach; `place` writes the Q/DQ pairs. The form is the one
 that OpenVINO, ONNX Runtime and TensorRT all take: int8 symmetric (zero point 0), weights by channel, bias in float.
-The trap is in what to leave alone: depthwise convolutions, the first and the last one stay in float. Person engine,
-512x288, mIoU over 49 validation pictures, 48 for calibration: 0.9310 in fp32; 0.9295 with every convolution in int8,
-0.9323 without those three kinds, and the latter is also the fastest in OpenVINO and the only one that is not slower
-than fp32 in ONNX Runtime, which has no integer kernel for a convolution whose bias is a float.
+The trap is in what to leave alone: depthwise convolutions, the first, the last, and those with fewer than 64 channels
+on a side stay in float. Person engine at 512x288, mIoU under P2 on every third ccp picture of person/val, 32 to 64
+pictures for calibration: 95.41 in fp32; 95.11 with all but depthwise, first and last in int8; 95.34 without the narrow
+ones too. `mse`, `percentile` and `minmax` differ by 0.04 points there.
 
 ONNX Runtime's own `quantize_static` gives the same form, but holds every activation of every picture in memory for
 all methods but `minmax` (gigabytes at 512x288), and with symmetric activations it rounds twice, before and after

@@ -12,6 +12,8 @@ from onnx import helper, numpy_helper
 
 __all__ = ["placed", "watched_tensors"]
 
+FEWEST_CHANNELS = 64
+"""Below that on either side a convolution moves so many bytes for its arithmetic that rounding costs what it saves."""
 SMALLEST_SCALE = 1e-8
 """A channel or tensor of zeros still needs a scale that is not zero."""
 
@@ -70,7 +72,7 @@ def placed(graph: onnx.ModelProto, reach: Mapping[str, float]) -> onnx.ModelProt
 
 
 def _worth_it(graph: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """Convolutions with stored weights, but not depthwise ones, nor those that no other one precedes or follows."""
+    """Wide convolutions with stored weights, but no depthwise ones, nor those that no other precedes or follows."""
     stored = {tensor.name: tensor for tensor in graph.graph.initializer}
     convolutions = [node for node in graph.graph.node if node.op_type == "Conv" and node.input[1] in stored]
     # Nodes stand in the order they run in: what a convolution has touched is known when its readers come.
@@ -92,10 +94,13 @@ def _worth_it(graph: onnx.ModelProto) -> list[onnx.NodeProto]:
             feeding.update(node.input)
     ends = firsts | lasts
 
+    def is_narrow(node: onnx.NodeProto) -> bool:
+        return min(stored[node.input[1]].dims[:2]) < FEWEST_CHANNELS
+
     def is_depthwise(node: onnx.NodeProto) -> bool:
         return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1) > 1
 
-    return [node for node in convolutions if not is_depthwise(node) and node.output[0] not in ends]
+    return [node for node in convolutions if not (is_depthwise(node) or is_narrow(node) or node.output[0] in ends)]
 
 
 def _int8_weight(tensor: onnx.TensorProto) -> list[onnx.TensorProto]:

@@ -17,11 +17,20 @@ from engines.runtime import backend_reason
 
 
 def _graph() -> onnx.ModelProto:
-    """uint8 picture, then four convolutions: first, 1x1, depthwise, last. Weights are drawn; ReLU between."""
+    """uint8 picture, then six convolutions with drawn weights and ReLU between; only `middle` is worth int8."""
     rng = np.random.default_rng(0)
-    shapes = {"first": (8, 3, 3, 3), "middle": (8, 8, 1, 1), "depthwise": (8, 1, 3, 3), "last": (2, 8, 1, 1)}
+    shapes = {
+        "first": (64, 3, 3, 3),
+        "narrow": (16, 64, 1, 1),
+        "wide": (64, 16, 1, 1),
+        "middle": (64, 64, 1, 1),
+        "depthwise": (64, 1, 3, 3),
+        "last": (2, 64, 1, 1),
+    }
     constants = [
-        numpy_helper.from_array(rng.normal(0, 0.4, shape).astype(np.float32), f"{name}_w")
+        numpy_helper.from_array(
+            rng.normal(0, 1 / np.sqrt(shape[1] * shape[2] ** 2), shape).astype(np.float32), f"{name}_w"
+        )
         for name, shape in shapes.items()
     ]
     constants.append(numpy_helper.from_array(np.array(1 / 128, np.float32), "unit"))
@@ -32,7 +41,7 @@ def _graph() -> onnx.ModelProto:
     ]
     x = "normalised"
     for name, shape in shapes.items():
-        pads, groups = [shape[2] // 2] * 4, 8 if name == "depthwise" else 1
+        pads, groups = [shape[2] // 2] * 4, 64 if name == "depthwise" else 1
         out = "logits" if name == "last" else f"{name}_y"
         nodes.append(helper.make_node("Conv", [x, f"{name}_w"], [out], pads=pads, group=groups))
         if name != "last":
@@ -57,18 +66,18 @@ def _logits(graph: onnx.ModelProto, picture: NDArray[np.uint8]) -> NDArray[np.fl
     return session.run(["logits"], {"image_bgr": picture})[0]
 
 
-def test_only_convolutions_in_the_middle_that_are_not_depthwise_become_int8() -> None:
-    """The first, the last and the depthwise one keep their float weights; everything else is untouched."""
+def test_only_wide_convolutions_in_the_middle_become_int8() -> None:
+    """The first, the last, depthwise and narrow ones keep their float weights; everything else is untouched."""
     graph = _graph()
 
     small, n_pictures = quantised(graph, _pictures())
 
     types = {tensor.name: tensor.data_type for tensor in small.graph.initializer}
-    assert watched_tensors(graph) == ["first_relu"]
+    assert watched_tensors(graph) == ["wide_relu"]
     assert n_pictures == 3
     assert types["middle_w_int8"] == TensorProto.INT8
     assert "middle_w" not in types
-    assert {types[f"{name}_w"] for name in ("first", "depthwise", "last")} == {TensorProto.FLOAT}
+    assert {types[f"{name}_w"] for name in ("first", "narrow", "wide", "depthwise", "last")} == {TensorProto.FLOAT}
     assert [node.op_type for node in graph.graph.node].count("QuantizeLinear") == 0
 
 
@@ -78,7 +87,7 @@ def test_every_zero_point_is_zero_and_weights_are_scaled_by_channel() -> None:
 
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in small.graph.initializer}
     assert all(not value.any() for name, value in values.items() if name.endswith("_zero"))
-    assert values["middle_w_scale"].shape == (8,)
+    assert values["middle_w_scale"].shape == (64,)
     assert (np.abs(values["middle_w_int8"]).max(axis=(1, 2, 3)) == 127).all()
     onnx.checker.check_model(small, full_check=True)
 
