@@ -14,7 +14,7 @@ from engines.errors import CheckpointError, TrainingError
 from engines.models.deeplab import DeepLab
 from engines.training.checkpoint import Checkpoint
 from engines.training.config import TrainConfig
-from engines.training.provenance import fingerprint, revision
+from engines.training.provenance import revision
 from engines.training.schedules import Average
 
 __all__ = ["TrainingState", "seed_for"]
@@ -28,6 +28,8 @@ class TrainingState:
     average: Average
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    data: str = ""
+    """Fingerprint of the training set."""
     step: int = 0
     best_miou: float = 0.0
     scores: dict[str, float] = field(default_factory=dict)
@@ -44,7 +46,7 @@ class TrainingState:
             scores=dict(self.scores),
             trained_on=config.trained_on,
             config=config.model_dump(mode="json"),
-            origin={"revision": revision(), "data": fingerprint(config.sources)},
+            origin={"revision": revision(), "data": self.data},
         )
 
     def whole(self, config: TrainConfig) -> Checkpoint:

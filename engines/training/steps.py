@@ -28,6 +28,7 @@ from engines.training.faults import NotFinite
 from engines.training.hardware import autocast_for, device_of, precision_of
 from engines.training.losses import pixel_weights
 from engines.training.optimisers import freeze, optimiser_for, set_rates
+from engines.training.provenance import fingerprint
 from engines.training.recipe import Statistics
 from engines.training.schedules import Average, factor
 from engines.training.start import fresh_network, training_set_of
@@ -83,6 +84,7 @@ class Steps:
             Average(model, config.schedule.average_decay),
             optimiser_for(model, config.optimiser),
             torch.amp.GradScaler(device.type, enabled=self.precision == "fp16"),
+            fingerprint(config.sources),
         )
         self.supervision = Supervision(
             model, config, autocast_for(self.precision, device), class_weights(config, self.training_set, device)

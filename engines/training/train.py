@@ -23,7 +23,6 @@ from engines.training.checkpoint import Checkpoint
 from engines.training.config import TrainConfig
 from engines.training.distributed import any_of
 from engines.training.faults import explained
-from engines.training.provenance import fingerprint
 from engines.training.steps import Crops, Steps, prepared_steps
 from engines.training.validate import First, opened_sets, recorded, scored, weighted_miou
 from engines.training.watch import EvaluationFacts, Outcome, StartFacts, StepFacts, Watcher, tell
@@ -161,7 +160,7 @@ class _Run:
         stored = Checkpoint.load(self.out / LAST)
         self.state.restore(stored)
         written = stored.origin.get("data", "")
-        if written and written != fingerprint(self.config.sources):
+        if written and written != self.state.data:
             tell(self.watchers, "the data has changed since this training began; it goes on with what is there now")
 
     def _tell_start(self) -> None:

@@ -46,6 +46,7 @@ classes: [background, square]
 palette: [[0, 0, 0], [255, 0, 0]]
 subject: square
 precision: fp32
+threads: 1
 model: {{aspp_channels: 8, low_channels: 4, atrous_rates: [2, 4, 6]}}
 sources: [{{path: {data}, prefix: toy_}}]
 validation: {{path: {data}, prefix: toy_}}

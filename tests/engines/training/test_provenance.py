@@ -1,0 +1,95 @@
+"""A checkpoint says where it comes from."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs import ConfigError
+from engines.training.checkpoint import Checkpoint
+from engines.training.classes import median_frequency
+from engines.training.config import TrainConfig
+from engines.training.provenance import fingerprint
+from engines.training.train import run
+from engines.training.watch import EvaluationFacts, Watcher
+from tests.engines.toy import write_folder
+from tests.engines.training.small import small_config
+
+
+def test_a_checkpoint_carries_config_origin_and_scores(tmp_path: Path) -> None:
+    """The config it holds makes the same config again; revision, data and torch are named."""
+    config = small_config(tmp_path, steps=1)
+    run(config, tmp_path / "out")
+
+    stored = Checkpoint.load(tmp_path / "out" / "last.pt")
+
+    assert TrainConfig.model_validate(stored.config) == config
+    assert stored.origin["data"] == fingerprint(config.sources)
+    assert stored.origin["torch"]
+    assert "revision" in stored.origin
+
+
+def test_the_fingerprint_notices_a_file_more_and_another_size(tmp_path: Path) -> None:
+    """Names and sizes count; the share does not."""
+    config = small_config(tmp_path)
+    first = fingerprint(config.sources)
+    again = fingerprint([source.model_copy(update={"share": 0.5}) for source in config.sources])
+    write_folder(tmp_path / "data", 7)
+    with_one_more = fingerprint(config.sources)
+    (tmp_path / "data" / "images" / "toy_00.png").write_bytes(b"")
+
+    assert again == first
+    assert len({first, with_one_more, fingerprint(config.sources)}) == 3
+
+
+def test_data_that_changed_is_told_on_resuming(tmp_path: Path) -> None:
+    """The training goes on, and says that it sees other pictures."""
+    heard: list[str] = []
+
+    class Heard(Watcher):
+        def warned(self, message: str) -> None:
+            heard.append(message)
+
+    run(small_config(tmp_path, steps=1), tmp_path / "out")
+    write_folder(tmp_path / "data", 7)
+    run(small_config(tmp_path, steps=2), tmp_path / "out", resume=True, watchers=[Heard()])
+
+    assert any("the data has changed" in message for message in heard)
+
+
+def test_several_validation_sets_decide_by_their_weights(tmp_path: Path) -> None:
+    """Two sets, one only watched: the best is chosen by the other; each is noted under its name and protocol."""
+    data = tmp_path / "data"
+    sets = (
+        f"validation=[{{path: {data}, prefix: toy_, name: served, size: 64x64, weight: 0, limit: 2}}, "
+        f"{{path: {data}, prefix: toy_, limit: 3}}]"
+    )
+    seen: list[EvaluationFacts] = []
+
+    class Heard(Watcher):
+        def evaluated(self, facts: EvaluationFacts) -> None:
+            seen.append(facts)
+
+    run(small_config(tmp_path, sets, steps=1), tmp_path / "out", watchers=[Heard()])
+
+    (facts,) = seen
+    assert facts.miou == facts.scores["toy"].scores.miou
+    assert {name: one.scores.n_images for name, one in facts.scores.items()} == {"served": 2, "toy": 3}
+    assert {"P2@64x64/served/miou", "P1/toy/miou"} <= set(Checkpoint.load(tmp_path / "out" / "best.pt").scores)
+
+
+def test_validation_sets_need_different_names(tmp_path: Path) -> None:
+    """Two of one name would overwrite each other's scores."""
+    twice = f"validation=[{{path: {tmp_path}, name: a}}, {{path: {tmp_path}, name: a}}]"
+
+    with pytest.raises(ConfigError, match="different names"):
+        small_config(tmp_path, twice)
+
+
+def test_rare_classes_weigh_more() -> None:
+    """Median frequency by hand: shares 3/4 and 1/4 of one picture; a class that never occurs has 1; 255 is left out."""
+    labels = np.array([[0, 0, 0, 1, 255]], np.uint8)
+
+    weights = median_frequency([labels], 3)
+
+    assert weights.tolist() == pytest.approx([0.5 / 0.75, 0.5 / 0.25, 1])
