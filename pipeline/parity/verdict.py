@@ -69,6 +69,9 @@ def problems(measured: Measured) -> list[Problem]:
         n_wrong = lossless.n_tensors - lossless.n_equal
         told = f"{n_wrong} of {lossless.n_tensors} tensors are not what preprocess should make. {lossless.diagnosis}"
         found.append(Problem("onnx / lossless", lossless.diagnosis.fault, told))
+    checkpoint = rows.get("checkpoint")
+    if checkpoint is not None and checkpoint.diagnosis is not None and checkpoint.diagnosis.fault != "unknown":
+        found.append(Problem("checkpoint / onnx", checkpoint.diagnosis.fault, str(checkpoint.diagnosis)))
     for gap in gaps(measured):
         if gap.is_too_wide:
             fault, why = _why(gap, measured)
