@@ -47,9 +47,10 @@ class Outcome(Options):
     steps: int
     crop_px: int
     size: str
-    minutes: float
-    """Of training."""
-    final_loss: float
+    minutes: float | None
+    """Of training; null when it was stopped in between."""
+    final_loss: float | None
+    """Mean of the last 20 steps; null when they were made in an earlier run."""
     machine: str
     scores: tuple[Score, ...] = Field(min_length=1)
 

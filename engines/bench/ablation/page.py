@@ -56,10 +56,12 @@ def _conditions(own: Sequence[Outcome]) -> str:
     machines = ", ".join(sorted({outcome.machine for outcome in own}))
     sizes = ", ".join(sorted({outcome.size for outcome in own}))
     steps = ", ".join(sorted({f"{outcome.epochs:g} epochs ({outcome.steps} steps)" for outcome in own}))
+    minutes = [outcome.minutes for outcome in own if outcome.minutes is not None]
+    took = f"; {statistics.median(minutes):.0f} minutes a training (median)" if minutes else ""
     crops = ", ".join(sorted({f"{outcome.crop_px}x{outcome.crop_px}" for outcome in own}))
     return (
         f"Profile `{own[0].profile}`: {steps}, crops of {crops}, pictures scored at {sizes} and counted at their own "
-        f"size; {statistics.median(o.minutes for o in own):.0f} minutes a training (median) on {machines}."
+        f"size{took} on {machines}."
     )
 
 

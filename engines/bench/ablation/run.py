@@ -4,6 +4,7 @@ A training that was stopped goes on from its `last.pt`; one whose outcome is alr
 (the caller looks). Scores are P2 at the profile's size, on whole pictures at the labels' own size.
 """
 
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from engines.segmenters import Averaged, Refined, Segmenter
 from engines.spec import InputSpec
 from engines.training.checkpoint import Checkpoint
 from engines.training.config import TrainConfig, Validation
+from engines.training.hardware import device_of
 from engines.training.train import run
 from engines.training.watch import Lines
 
@@ -60,7 +62,8 @@ def train_and_score(
     if not outcome.is_finished:
         raise KeyboardInterrupt
     minutes = (time.monotonic() - start_s) / 60
-    network = Checkpoint.load(last).network()
+    is_whole = len(outcome.losses) == outcome.step  # not gone on with after a stop
+    network = Checkpoint.load(last).network().to(device_of(config.device))
     validation = _validation(plan)
     everything = open_dataset(validation, len(config.classes))
     pairs = Part(everything, range(min(limit or len(everything), len(everything))))
@@ -92,8 +95,8 @@ def train_and_score(
         steps=config.schedule.steps,
         crop_px=config.augment.crop_px,
         size=profile.size,
-        minutes=round(minutes, 2),
-        final_loss=round(sum(outcome.losses[-20:]) / max(1, len(outcome.losses[-20:])), 4),
+        minutes=round(minutes, 2) if is_whole else None,
+        final_loss=round(statistics.mean(outcome.losses[-20:]), 4) if outcome.losses else None,
         machine=machine_line(),
         scores=tuple(scores),
     )
