@@ -72,4 +72,4 @@ def segmenter_of(network: DeepLab, config: TrainConfig, validation: Validation) 
         raise TrainingError(
             f"validation {validation.title}: size {validation.size!r}; expected WxH in multiples of {SIDE_MULTIPLE}"
         )
-    return P2Network(network, config.classes, InputSpec(int(width), int(height), config.resize))
+    return P2Network(network, config.classes, InputSpec(int(height), int(width), config.resize))
