@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import ConfigError, near_matches
+from engines.errors import EngineMismatch
 from engines.machine import usable_cores
 from engines.names import resolve
 from engines.runtime import BACKENDS
@@ -93,7 +94,10 @@ def prepare(config: RunConfig) -> Run:
         effect_from_text(text)
     engines = tuple(dict.fromkeys((config.engine, *config.engines)))
     for engine in engines:
-        resolve(engine)
+        if (spec := resolve(engine)).batch != 1:
+            raise EngineMismatch(
+                f"{spec.label} takes {spec.batch} pictures a call; a stream takes one: export it with --batch 1"
+            )
     if config.backend not in ("auto", *BACKENDS):
         raise ConfigError(f"no backend {config.backend!r}; {near_matches(config.backend, ['auto', *BACKENDS])}")
     check_outputs(outputs_of(sinks), inputs_of(config, effects))

@@ -95,7 +95,7 @@ def _worth_it(graph: onnx.ModelProto) -> list[onnx.NodeProto]:
     ends = firsts | lasts
 
     def is_narrow(node: onnx.NodeProto) -> bool:
-        return min(stored[node.input[1]].dims[:2]) < FEWEST_CHANNELS
+        return bool(min(stored[node.input[1]].dims[:2]) < FEWEST_CHANNELS)
 
     def is_depthwise(node: onnx.NodeProto) -> bool:
         return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1) > 1

@@ -1,16 +1,18 @@
 """What is checked before any process starts."""
 
+import json
+
 import pytest
 
 from configs import ConfigError, load
+from engines.errors import EngineMismatch
 from pipeline.config import RunConfig
 from pipeline.run import prepare
 from pipeline.sources.uri import scrubbed_of_logins
+from tests.engines.runtime.graphs import write_engine
 
 
 def _prepare(source, *sinks, **options):
-    import json
-
     streams = json.dumps([{"source": source, "sinks": list(sinks)}])
     overrides = [f"streams={streams}", "engine=fake", *(f"{key}={value}" for key, value in options.items())]
     return prepare(load(RunConfig, None, overrides))
@@ -43,6 +45,17 @@ def test_a_wrong_backend_is_refused() -> None:
     """With its near matches."""
     with pytest.raises(ConfigError, match="openvino"):
         _prepare("synthetic", "null", backend="openvin")
+
+
+def test_a_graph_that_takes_several_pictures_a_call_is_refused(tmp_path) -> None:
+    """A stream has one frame at a time; the file opens for batch work elsewhere."""
+    manifest = write_engine(tmp_path / "tiny")
+    tree = json.loads(manifest.read_text())
+    tree["graphs"][0]["batch"] = 4
+    manifest.write_text(json.dumps(tree))
+
+    with pytest.raises(EngineMismatch, match="takes 4 pictures a call; a stream takes one"):
+        _prepare("synthetic", "null", engine=manifest.parent / tree["graphs"][0]["file"])
 
 
 def test_yaml_may_say_zero_and_null() -> None:
