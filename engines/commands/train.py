@@ -47,7 +47,7 @@ def train(config: Path, out: Path, resume: bool, dry_run: bool, overrides: tuple
     click.echo(f"train: read {out / 'report.md'}; tensorboard --logdir {out}")
     if loaded.export is not None and outcome.best_path is not None:
         manifest = deliver(loaded, outcome.best_path, out, lambda line: click.echo(f"train: {line}"))
-        click.echo(f"train: {manifest} is an engine: run_stream.py run demo --engine {manifest}")
+        click.echo(f"train: {manifest} is an engine: run_stream.py run SOURCE --engine {manifest}")
 
 
 def _rehearse(config: "TrainConfig") -> None:

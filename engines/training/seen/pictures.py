@@ -34,7 +34,7 @@ def spread(pairs: Iterable["Pair"], n_pairs: int, n_wanted: int) -> list["Pair"]
 
 
 def coloured(image_bgr: Image, label_map: Image, palette: Sequence[tuple[int, int, int]]) -> Image:
-    """Classes in their colours over the picture, the first class left as it is; ignored pixels white.
+    """Classes in their colours over the picture in grey, the first class without any; ignored pixels white.
 
     Args:
         image_bgr: (H, W, 3).
@@ -46,7 +46,9 @@ def coloured(image_bgr: Image, label_map: Image, palette: Sequence[tuple[int, in
     table[IGNORE] = IGNORED_BGR
     strength = np.full((256, 1), STRENGTH, np.float32)
     strength[0] = 0
-    mixed = image_bgr * (1 - strength[label_map]) + table[label_map] * strength[label_map]
+    # Over the picture's own colours, red on green would be a brown that is in no legend.
+    grey = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY)[..., None]
+    mixed = grey * (1 - strength[label_map]) + table[label_map] * strength[label_map]
     return np.asarray(mixed + 0.5, np.uint8)
 
 
