@@ -22,7 +22,16 @@ from engines.training.recipe import Distil
 if TYPE_CHECKING:
     from engines.runtime import Engine
 
-__all__ = ["EngineTeacher", "NetworkTeacher", "Teacher", "divergence", "opened", "pixel_weights", "student_log_probs"]
+__all__ = [
+    "EngineTeacher",
+    "NetworkTeacher",
+    "Teacher",
+    "asked_log_probs",
+    "divergence",
+    "opened",
+    "pixel_weights",
+    "student_log_probs",
+]
 
 SMALLEST = 1e-6
 """Probability below which a logarithm says nothing."""
@@ -145,6 +154,21 @@ def student_log_probs(logits: Tensor, wanted: tuple[int, ...] | None) -> Tensor:
     probs = logits.softmax(dim=1)[:, list(wanted)]
     rest = 1 - probs.sum(dim=1, keepdim=True)
     return torch.cat([rest, probs], dim=1).clamp(min=SMALLEST).log()
+
+
+def asked_log_probs(teacher: Teacher, images_bgr: Tensor, asked: Tensor, n_classes: int) -> Tensor:
+    """(n, C, H/4, W/4); the teacher looks only at the crops that are asked for, the others' are 0 and weigh nothing.
+
+    Args:
+        asked: (n,) bool.
+    """
+    if bool(asked.all()):
+        return teacher.log_probs(images_bgr)
+    n, height, width = images_bgr.shape[:3]
+    everyone = images_bgr.new_zeros(n, n_classes, height // 4, width // 4, dtype=torch.float32)
+    if bool(asked.any()):
+        everyone[asked] = teacher.log_probs(images_bgr[asked])
+    return everyone
 
 
 def pixel_weights(log_probs: Tensor, is_distilled: Tensor, options: Distil) -> Tensor:

@@ -77,7 +77,7 @@ class Steps:
         self.statistics = chosen(config.batch_norm, self.is_pretrained)
         self.check_parts()
         self.still = freeze(model, config.optimiser)
-        prepared(model, config.batch_norm, self.is_pretrained, device.type == "cuda")
+        prepared(model, config.batch_norm, self.is_pretrained, device.type == "cuda", config.optimiser.with_backbone)
         model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
         self.state = TrainingState(
             model,
@@ -114,7 +114,9 @@ class Steps:
 
     def train_mode(self) -> None:
         """After an evaluation, and at the start."""
-        training_mode(self.state.model, self.config.batch_norm, self.is_pretrained, self.still)
+        options = self.config
+        parts = options.optimiser.with_backbone
+        training_mode(self.state.model, options.batch_norm, self.is_pretrained, self.still, parts)
 
     def crops(self) -> Generator[Crops]:
         """What each step sees, from the present step to the last; made ahead by threads."""
@@ -181,7 +183,8 @@ class Steps:
         for images, labels, is_distilled in zip(*(x.chunk(n_parts) for x in moved), strict=True):
             soft = weights = None
             if self.teacher is not None and (config.distil.labelled or any(s.is_distilled for s in config.sources)):
-                soft = self.teacher.log_probs(images)
+                asked = torch.ones_like(is_distilled) if config.distil.labelled else is_distilled
+                soft = distil.asked_log_probs(self.teacher, images, asked, len(config.classes))
                 weights = distil.pixel_weights(soft, is_distilled, config.distil)
             parts.append(Part(images, labels, soft, weights))
         if crops.frames is not None:

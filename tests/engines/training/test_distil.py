@@ -65,6 +65,24 @@ def test_only_distilled_crops_and_sure_pixels_count() -> None:
     assert weights[1].tolist() == [[2.0, 0.0]]
 
 
+def test_the_teacher_looks_only_at_what_is_asked() -> None:
+    """Of three crops one is distilled: the teacher sees one, and its word stands at that crop's place."""
+    looked: list[int] = []
+
+    class Sees:
+        def log_probs(self, images_bgr: torch.Tensor) -> torch.Tensor:
+            looked.append(len(images_bgr))
+            return torch.full((len(images_bgr), 2, 8, 8), -1.0)
+
+    images = torch.zeros(3, 32, 32, 3, dtype=torch.uint8)
+    some = distil.asked_log_probs(Sees(), images, torch.tensor([False, True, False]), 2)
+    none = distil.asked_log_probs(Sees(), images, torch.zeros(3, dtype=torch.bool), 2)
+
+    assert looked == [1]
+    assert some[:, 0, 0, 0].tolist() == [0.0, -1.0, 0.0]
+    assert none.shape == (3, 2, 8, 8)
+
+
 def test_distillation_without_a_teacher_is_refused(tmp_path: Path) -> None:
     """The config says what is missing."""
     with pytest.raises(ConfigError, match="distillation needs a `teacher`"):
