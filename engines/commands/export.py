@@ -111,13 +111,14 @@ def _from_weights(
         resize = checkpoint.meaning.resize
         samples_bgr = [] if samples is None else letterboxed_samples(samples, wanted.sizes, resize)
         return engine_from_checkpoint(checkpoint, wanted, out, samples_bgr, licences)
+    from engines.data.known import VOC
     from engines.export import Meaning
-    from engines.models.weights import VOC_CLASSES, voc_deeplab, voc_palette
+    from engines.models.weights import voc_deeplab
 
     assert voc_weights is not None
     return engine_from_network(
         voc_deeplab(voc_weights),
-        Meaning(VOC_CLASSES, voc_palette(), "person"),
+        Meaning(VOC.names, VOC.palette, "person"),
         wanted,
         out,
         [] if samples is None else letterboxed_samples(samples, wanted.sizes),

@@ -20,10 +20,11 @@ class DeepLabV3Plus(DeepLab):
 
     def __init__(self, n_classes: int, config: ModelConfig) -> None:
         super().__init__(n_classes, config)
-        channels, low, is_separable = config.aspp_channels, config.low_channels, config.is_separable
-        self.aspp = ASPP(self.backbone.high_channels, channels, config.rates, is_separable, config.drop_share)
+        context, low, is_separable = config.aspp_channels, config.low_channels, config.is_separable
+        channels = config.decoder_channels or context
+        self.aspp = ASPP(self.backbone.high_channels, context, config.rates, is_separable, config.drop_share)
         self.reduce_low = PointwiseConv(self.backbone.low_channels, low)
-        widths = (channels + low, channels)[: config.decoder_convs]
+        widths = (context + low, channels)[: config.decoder_convs]
         self.decoder = nn.Sequential(*(atrous_conv(c_in, channels, 1, is_separable) for c_in in widths))
         self.classifier = nn.Conv2d(channels, n_classes, 1)
 
@@ -37,4 +38,4 @@ class DeepLabV3Plus(DeepLab):
 
     def context_kernels(self) -> list[tuple[int, int]]:
         """See `DeepLab`; the decoder's own kernels, at stride 4, add little and are left out."""
-        return [(3, max(self.config.rates))]
+        return [(3, max(self.config.rates, default=1))]

@@ -13,24 +13,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from engines.data.known import VOC
 from engines.errors import CheckpointError
 from engines.models.deeplab import DeepLab, ModelConfig, build
 from engines.models.fully_connected import decimated_into
 from engines.models.published import imagenet_file
+from engines.models.voc_context import context_into
 
-__all__ = ["VOC_CLASSES", "init_from", "load_backbone", "load_backbone_weights", "voc_deeplab", "voc_palette"]
+__all__ = ["init_from", "load_backbone", "load_backbone_weights", "voc_deeplab"]
 
-VOC_CLASSES = (
-    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
-    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tv",
-)  # fmt: skip
 NESTED_UNDER = ("weights", "state_dict", "model")
 """Where files that hold more than a state dict keep it; `weights` is our own checkpoint's."""
 PREFIXES = ("module.", "backbone.")
 
 
 def load_backbone_weights(model: DeepLab, source: str) -> str:
-    """Fill the backbone, and fc6 and fc7 of v1 and v2 on VGG-16 where the file has them.
+    """Fill the backbone, and what the file has of a head: fc6 and fc7 of a VGG-16, the context of the VOC network.
 
     Args:
         source: `none`, `imagenet` (see `published`), or a path to `.npz`, `.pt` or `.pth`.
@@ -46,8 +44,7 @@ def load_backbone_weights(model: DeepLab, source: str) -> str:
     path = imagenet_file(model.config) if source == "imagenet" else Path(source)
     tensors = _tensors(path)
     said = _fill_backbone(model.backbone, tensors, path)
-    converted = decimated_into(model, tensors)
-    return f"{said}; {converted}" if converted else said
+    return "; ".join(told for told in (said, decimated_into(model, tensors), context_into(model, tensors)) if told)
 
 
 def load_backbone(backbone: nn.Module, path: Path) -> str:
@@ -93,7 +90,7 @@ def init_from(
 
 def voc_deeplab(path: Path) -> DeepLab:
     """The published Pascal VOC network, ready for evaluation."""
-    model = build(ModelConfig(version="voc"), len(VOC_CLASSES))
+    model = build(ModelConfig(version="voc"), len(VOC.names))
     named = {("backbone." + name if name.startswith("features.") else name): t for name, t in _tensors(path).items()}
     try:
         model.load_state_dict(named, strict=True)
@@ -101,19 +98,6 @@ def voc_deeplab(path: Path) -> DeepLab:
         raise CheckpointError(f"{path}: does not fit {model.config.title}: {_first(error)}") from error
     model.eval()
     return model
-
-
-def voc_palette(n_classes: int = len(VOC_CLASSES)) -> tuple[tuple[int, int, int], ...]:
-    """Pascal VOC's colours, (R, G, B): the bits of the index spread over the three channels."""
-    palette = []
-    for index in range(n_classes):
-        red = green = blue = 0
-        for bit in range(8):
-            red |= (index >> (3 * bit) & 1) << (7 - bit)
-            green |= (index >> (3 * bit + 1) & 1) << (7 - bit)
-            blue |= (index >> (3 * bit + 2) & 1) << (7 - bit)
-        palette.append((red, green, blue))
-    return tuple(palette)
 
 
 def _fill_backbone(backbone: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> str:

@@ -9,12 +9,19 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from engines.errors import TrainingError
+from engines.training.optimisers import part_of
 from engines.training.recipe import BatchNorm, Statistics
 
 __all__ = ["chosen", "prepared", "training_mode"]
 
 
-def prepared(model: nn.Module, options: BatchNorm, is_pretrained: bool, is_on_gpu: bool) -> nn.Module:
+def prepared(
+    model: nn.Module,
+    options: BatchNorm,
+    is_pretrained: bool,
+    is_on_gpu: bool,
+    with_backbone: tuple[str, ...] = (),
+) -> nn.Module:
     """The network with its layers' momentum set, and synchronised where that is asked for.
 
     Raises:
@@ -24,7 +31,7 @@ def prepared(model: nn.Module, options: BatchNorm, is_pretrained: bool, is_on_gp
         if statistics is Statistics.SYNC and not is_on_gpu:
             raise TrainingError(f"batch_norm.{part}: sync needs a GPU; take frozen or slow on a CPU")
         for name, layer in _layers(model):
-            if _part(name) != part:
+            if part_of(name, with_backbone) != part:
                 continue
             if statistics is Statistics.SLOW:
                 layer.momentum = options.momentum
@@ -34,12 +41,18 @@ def prepared(model: nn.Module, options: BatchNorm, is_pretrained: bool, is_on_gp
     return model
 
 
-def training_mode(model: nn.Module, options: BatchNorm, is_pretrained: bool, still: Iterable[nn.Module] = ()) -> None:
+def training_mode(
+    model: nn.Module,
+    options: BatchNorm,
+    is_pretrained: bool,
+    still: Iterable[nn.Module] = (),
+    with_backbone: tuple[str, ...] = (),
+) -> None:
     """`model.train()`, but frozen statistics stay in evaluation mode, and so do the `still` blocks."""
     model.train()
     frozen = {part for part, statistics in chosen(options, is_pretrained) if statistics is Statistics.FROZEN}
     for name, layer in _layers(model):
-        if _part(name) in frozen:
+        if part_of(name, with_backbone) in frozen:
             layer.eval()
     for block in still:
         for module in block.modules():
@@ -51,10 +64,6 @@ def chosen(options: BatchNorm, is_pretrained: bool) -> tuple[tuple[str, Statisti
     """What holds for `backbone` and for `head`."""
     backbone = options.backbone or (Statistics.FROZEN if is_pretrained else Statistics.TRAIN)
     return ("backbone", backbone), ("head", options.head)
-
-
-def _part(name: str) -> str:
-    return "backbone" if name.startswith("backbone.") else "head"
 
 
 def _layers(model: nn.Module) -> list[tuple[str, _BatchNorm]]:

@@ -121,9 +121,10 @@ def opened(
 def network_of(path: Path) -> tuple[DeepLab, tuple[str, ...]]:
     """The network of an `.npz` or a checkpoint, and its classes."""
     if path.suffix == ".npz":
-        from engines.models.weights import VOC_CLASSES, voc_deeplab
+        from engines.data.known import VOC
+        from engines.models.weights import voc_deeplab
 
-        return voc_deeplab(path), VOC_CLASSES
+        return voc_deeplab(path), VOC.names
     from engines.training.checkpoint import Checkpoint
 
     checkpoint = Checkpoint.load(path)

@@ -10,7 +10,7 @@ from torch import nn
 from engines.errors import TrainingError
 from engines.training.recipe import Optimiser
 
-__all__ = ["backbone_blocks", "freeze", "optimiser_for", "set_rates"]
+__all__ = ["backbone_blocks", "freeze", "optimiser_for", "part_of", "set_rates"]
 
 BACKBONE = "backbone."
 
@@ -25,7 +25,7 @@ def optimiser_for(model: nn.Module, options: Optimiser) -> torch.optim.Optimizer
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        part = "backbone" if name.startswith(BACKBONE) else "head"
+        part = part_of(name, options.with_backbone)
         decay = options.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((part, name.endswith(".bias"), decay), []).append(parameter)
     if not groups:
@@ -40,6 +40,11 @@ def optimiser_for(model: nn.Module, options: Optimiser) -> torch.optim.Optimizer
             described, lr=options.head_lr, momentum=options.momentum, nesterov=options.nesterov and options.momentum > 0
         )
     return torch.optim.AdamW(described, lr=options.head_lr, betas=options.betas)
+
+
+def part_of(name: str, with_backbone: tuple[str, ...] = ()) -> str:
+    """`backbone` or `head`, by the name of a parameter or layer; `with_backbone` are prefixes that count as backbone."""
+    return "backbone" if name.startswith((BACKBONE, *with_backbone)) else "head"
 
 
 def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> dict[str, float]:

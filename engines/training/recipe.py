@@ -70,6 +70,8 @@ class Optimiser(Options):
     """Gradients longer than this are scaled down to it; 0 does not."""
     frozen_blocks: int = Field(0, ge=0)
     """The first so many blocks of the backbone keep their weights and statistics."""
+    with_backbone: tuple[str, ...] = ()
+    """Parts of the head that came pretrained, such as `aspp`: they have the backbone's learning rate and batch norm."""
     frozen: tuple[str, ...] = ()
     """Parameters whose names begin so keep their values, such as `backbone.features.0`."""
 

@@ -13,14 +13,7 @@ from engines.models.backbones import MobileNetV2, ResNet
 from engines.models.config import ModelConfig
 from engines.models.deeplab import DeepLab, build
 from engines.models.v1 import DeepLabV1
-from engines.models.weights import (
-    VOC_CLASSES,
-    init_from,
-    load_backbone,
-    load_backbone_weights,
-    voc_deeplab,
-    voc_palette,
-)
+from engines.models.weights import init_from, load_backbone, load_backbone_weights, voc_deeplab
 
 pytestmark = pytest.mark.torch
 
@@ -258,12 +251,3 @@ def test_the_given_weights_load(shared_data: Path) -> None:
     load_backbone(MobileNetV2(), folder / "mobilenet_v2_1.0_224_imagenet.npz")
     load_backbone(MobileNetV2(), folder / "deeplabv3_mnv2_voc.npz")
     voc_deeplab(folder / "deeplabv3_mnv2_voc.npz")
-
-
-def test_the_voc_palette_is_the_known_one() -> None:
-    """Person is (192, 128, 128), background black."""
-    palette = voc_palette()
-
-    assert palette[0] == (0, 0, 0)
-    assert palette[VOC_CLASSES.index("person")] == (192, 128, 128)
-    assert len(set(palette)) == 21

@@ -118,3 +118,20 @@ def test_bf16_learns_what_fp32_learns(tmp_path: Path) -> None:
     # bf16 has 8 bits: a relative error of 0.4 % a product, averaged over many.
     assert rough["loss"] == pytest.approx(exact["loss"], rel=0.02)
     assert all(value.dtype in {torch.float32, torch.int64} for value in weights.values())
+
+
+def test_a_pretrained_part_of_the_head_is_treated_as_the_backbone_is(tmp_path: Path) -> None:
+    """With `with_backbone: [aspp]` the ASPP keeps its statistics and learns at the backbone's rate."""
+    options = ("optimiser.with_backbone=[aspp]", "batch_norm.backbone=frozen", "optimiser.backbone_lr=0.25")
+    with prepared_steps(small_config(tmp_path, *options)) as steps:
+        before = {name: value.clone() for name, value in steps.state.model.state_dict().items()}
+        steps.step(_first_batch(steps))
+        after = steps.state.model.state_dict()
+        rates = {id(p): group["base_lr"] for group in steps.state.optimiser.param_groups for p in group["params"]}
+        named = dict(steps.state.model.named_parameters())
+
+    statistics = [name for name in before if name.endswith("running_mean")]
+    moved = {name.split(".")[0] for name in statistics if not torch.equal(before[name], after[name])}
+    assert moved == {"reduce_low", "decoder"}
+    assert {rates[id(p)] for name, p in named.items() if name.startswith(("aspp.", "backbone."))} == {0.25}
+    assert 0.25 not in {rates[id(p)] for name, p in named.items() if name.startswith(("decoder.", "classifier."))}
