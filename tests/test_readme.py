@@ -40,7 +40,8 @@ def test_links_lead_somewhere(path) -> None:
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"run_stream\.py (\w+(?: (?:stream|transport))?)", README))))
 def test_commands_exist(command) -> None:
     """Every sub-command that the README names has a help page."""
-    words = [word for word in command.split() if word in {"run", "list", "doctor", "bench", "stream", "transport", "parity"}]
+    known = {"run", "list", "doctor", "bench", "stream", "transport", "parity"}
+    words = [word for word in command.split() if word in known]
     done = subprocess.run(
         [sys.executable, str(ROOT / "run_stream.py"), *words, "--help"], cwd=ROOT, capture_output=True, check=False
     )

@@ -43,7 +43,7 @@ def optimiser_for(model: nn.Module, options: Optimiser) -> torch.optim.Optimizer
 
 
 def part_of(name: str, with_backbone: tuple[str, ...] = ()) -> str:
-    """`backbone` or `head`, by the name of a parameter or layer; `with_backbone` are prefixes that count as backbone."""
+    """`backbone` or `head`, by the name of a parameter or layer; prefixes in `with_backbone` count as the former."""
     return "backbone" if name.startswith((BACKBONE, *with_backbone)) else "head"
 
 
