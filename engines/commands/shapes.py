@@ -11,7 +11,7 @@ __all__ = ["shapes_clip"]
 
 @click.command("shapes-clip")
 @click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--shapes", "n_shapes", type=click.IntRange(1, 4), default=2, show_default=True, help="As the toy knows.")
+@click.option("--shapes", "n_shapes", type=click.IntRange(1, 4), default=1, show_default=True, help="Circle, square...")
 @click.option("--size", type=wxh, default="640x360", show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True)
 def shapes_clip(out: Path, n_shapes: int, size: Size, seconds: float) -> None:
