@@ -228,8 +228,8 @@ def test_a_graph_may_take_several_pictures_a_call(tmp_path: Path) -> None:
     with torch.inference_mode():
         alone = torch.cat([network(network.normalise(torch.from_numpy(picture[None]))) for picture in pictures])
     assert (spec.label, engine.max_batch) == ("small 96x64 fp32 x3", 3)
-    # Sums in another order differ by about 1e-6.
-    np.testing.assert_allclose(planes["logits"], alone.numpy(), atol=1e-4)
+    # The bound of an export: an untrained network makes the most of sums in another order.
+    np.testing.assert_allclose(planes["logits"], alone.numpy(), rtol=0, atol=export.MAX_LOGIT_DIFFERENCE)
     with pytest.raises(EngineNotFound, match="96x64 fp32 x3"):
         resolve(str(path))
 
