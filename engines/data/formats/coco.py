@@ -78,7 +78,13 @@ class Coco:
             )
         label_map = np.zeros((height, width), np.uint8)
         for label, is_crowd, segmentation in sorted(self.regions.get(picture["id"], []), key=lambda r: not r[1]):
-            label_map[_inside(segmentation, height, width)] = IGNORE if is_crowd else label
+            try:
+                inside = _inside(segmentation, height, width)
+            except (ValueError, KeyError, TypeError, IndexError) as error:
+                raise DataError(
+                    f"{picture['file_name']}: an outline that cannot be read ({error}); mend its annotation"
+                ) from error
+            label_map[inside] = IGNORE if is_crowd else label
         return Pair(self.names[index], image_bgr, label_map)
 
 

@@ -103,10 +103,13 @@ def _matrix(scale: float, centre: tuple[float, float], config: Augment, rng: np.
 
 
 def _anywhere(length: int, scale: float, crop: int, rng: np.random.Generator) -> float:
-    """Where the crop's centre looks along one axis, so that crop or picture lies within the other."""
+    """Where the crop's centre looks along one axis, so that crop or picture lies within the other.
+
+    In the numbers of pixels, whose centres are whole: a picture reaches from -1/2 to its length - 1/2.
+    """
     half = crop / scale / 2
     low, high = sorted((half, length - half))
-    return float(rng.uniform(low, high))
+    return float(rng.uniform(low, high)) - 0.5
 
 
 def _closeup(label_map: Image, config: Augment, rng: np.random.Generator) -> tuple[float, tuple[float, float]] | None:

@@ -101,3 +101,16 @@ def test_the_source_pair_is_left_as_it_was() -> None:
 
     np.testing.assert_array_equal(pair.image_bgr, image)
     np.testing.assert_array_equal(pair.label_map, labels)
+
+
+def test_a_crop_of_the_pictures_own_size_is_the_picture() -> None:
+    """Crops once lay half a pixel beside it: blurred, and with a black row and column of 255."""
+    still = PLAIN.model_copy(
+        update={"scale_min": 1.0, "scale_max": 1.0, "rotate_deg": 0.0, "aspect": 0.0, "flip_share": 0.0}
+    )
+    pair = _pair()
+
+    image_bgr, labels = augmented(pair, still, np.random.default_rng(0))
+
+    np.testing.assert_array_equal(image_bgr, pair.image_bgr)
+    np.testing.assert_array_equal(labels, pair.label_map)
