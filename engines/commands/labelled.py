@@ -14,7 +14,6 @@ import click
 from engines.errors import DataError
 
 if TYPE_CHECKING:
-    from engines.data.datasets import Dataset
     from engines.data.pairs import Pair
 
 __all__ = ["FORMAT_NAMES", "Labelled", "data_options"]
@@ -89,8 +88,7 @@ class Labelled:
             prefix=self.prefix,
             every=self.every,
         )
-        dataset = open_dataset(options, len(classes))
-        _check_names(dataset, classes)
+        dataset = open_dataset(options, classes)
         if self.limit is None or self.limit >= len(dataset):
             return dataset, len(dataset)
         from engines.data.views import Part
@@ -153,13 +151,3 @@ def data_options(command: Command) -> Command:
         return command(*args, labelled=labelled, **kwargs)
 
     return wrapped  # type: ignore[return-value]  # what click gets has other arguments than the function
-
-
-def _check_names(dataset: "Dataset", classes: tuple[str, ...]) -> None:
-    """A data set with classes of its own must have the engine's, in the engine's order."""
-    own = dataset.classes
-    if own is not None and [name.lower() for name in own] != [name.lower() for name in classes]:
-        raise DataError(
-            f"the data set has the classes {', '.join(own)}, the engine {', '.join(classes)}; "
-            "scores need the same classes in the same order"
-        )

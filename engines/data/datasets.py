@@ -95,24 +95,39 @@ class Source(DatasetOptions):
     """Without subjects: those of other sources may be pasted onto it (`augment.paste_share`)."""
 
 
-def open_dataset(options: DatasetOptions, n_classes: int) -> Dataset:
+def open_dataset(options: DatasetOptions, classes: int | tuple[str, ...]) -> Dataset:
     """The pictures that `options` names.
 
+    Args:
+        classes: how many, or their names: those of a format that has its own must then be the same, in the same order.
+
     Raises:
-        DataError: nothing there, half a pair, or another number of classes than the format has.
+        DataError: nothing there, half a pair, or other classes than the format has.
     """
+    n_classes = classes if isinstance(classes, int) else len(classes)
     dataset = listed(options, n_classes)
     if isinstance(dataset, PairFiles):
         dataset.require_masks()
-    if dataset.classes is not None and len(dataset.classes) != n_classes:
+    own = dataset.classes
+    if own is not None and len(own) != n_classes:
         raise DataError(
-            f"{options.path}: {format_of(options)} has {len(dataset.classes)} classes "
-            f"({', '.join(dataset.classes)}), but {n_classes} are asked for; name them all in `classes`"
+            f"{options.path}: {format_of(options)} has {len(own)} classes "
+            f"({', '.join(own)}), but {n_classes} are asked for; name them all in `classes`"
+        )
+    if own is not None and not isinstance(classes, int) and _plain(own) != _plain(classes):
+        raise DataError(
+            f"{options.path}: {format_of(options)} has the classes {', '.join(own)}, but {', '.join(classes)} are "
+            "asked for; labels are numbers, so they must be the same classes in the same order"
         )
     # A clip was thinned while it was decoded.
     if options.every > 1 and not isinstance(dataset, Clip):
         return Part(dataset, range(0, len(dataset), options.every))
     return dataset
+
+
+def _plain(names: tuple[str, ...]) -> list[str]:
+    """Without what people write in different ways: capitals, spaces, underscores."""
+    return [name.lower().replace(" ", "").replace("_", "") for name in names]
 
 
 def listed(options: DatasetOptions, n_classes: int) -> Dataset:

@@ -74,7 +74,7 @@ class TrainingSet:
     def read(
         cls,
         sources: Sequence[Source],
-        n_classes: int,
+        classes: int | tuple[str, ...],
         teacher: Teacher | None = None,
         teacher_class: int = 0,
         cache_mb: float = CACHE_MB,
@@ -83,6 +83,7 @@ class TrainingSet:
         """Open every source; `teacher` is asked where a source distrusts its labels.
 
         Args:
+            classes: as `open_dataset` takes them.
             teacher_class: the teacher's class for the subject.
             cache_mb: decoded pictures stay in memory up to so much, in order of their first use.
             say: takes a line of progress now and then while the teacher looks.
@@ -93,7 +94,7 @@ class TrainingSet:
         budget = Budget(int(cache_mb * 1e6))
         groups = []
         for source in sources:
-            pairs = open_dataset(source, n_classes)
+            pairs = open_dataset(source, classes)
             if source.distrust is not Distrust.NOTHING:
                 if teacher is None:
                     raise DataError(f"{source.path}: distrust {source.distrust.value} needs `teacher` in the config")

@@ -4,6 +4,8 @@ How it is trained (rates, losses, batch norm, distillation) is in `engines.train
 a run needs: the same file, seed and number of processes give the same weights on the same machine.
 """
 
+import re
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from engines.data.datasets import DatasetOptions
 from engines.data.loader import Source
 from engines.data.transforms import Augment
 from engines.export import Meaning
-from engines.models.deeplab import ModelConfig
+from engines.models.deeplab import SIDE_MULTIPLE, ModelConfig
 from engines.spec import ResizeRule
 from engines.training.delivery import Delivery
 from engines.training.recipe import BatchNorm, Distil, Losses, Optimiser, Schedule, Temporal
@@ -46,6 +48,16 @@ class Validation(DatasetOptions):
     limit: int | None = Field(None, gt=0)
     """At most so many pictures."""
 
+    @field_validator("size")
+    @classmethod
+    def _possible(cls, size: str | None) -> str | None:
+        if size is None:
+            return None
+        width, _, height = size.lower().partition("x")
+        if not all(side.isdigit() and int(side) and int(side) % SIDE_MULTIPLE == 0 for side in (width, height)):
+            raise ValueError(f"{size!r}: expected WIDTHxHEIGHT in multiples of {SIDE_MULTIPLE}, such as 512x288")
+        return size.lower()
+
     @property
     def title(self) -> str:
         """The name, or what stands for it."""
@@ -56,7 +68,7 @@ class TrainConfig(Options):
     """One training."""
 
     name: str
-    """Of the engine that comes of it."""
+    """Of the engine that comes of it: letters, digits, and - _ . between them."""
     classes: tuple[str, ...] = Field(min_length=2)
     """Class 0 is the background where there is one."""
     palette: tuple[tuple[int, int, int], ...]
@@ -101,6 +113,13 @@ class TrainConfig(Options):
     trained_on: tuple[str, ...] = ()
     """What the model card and the manifest say about the data."""
 
+    @field_validator("name")
+    @classmethod
+    def _names_files(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_][\w.-]*", name, re.ASCII):
+            raise ValueError("the engine's files are called so: expected letters, digits, '-', '_' and '.'")
+        return name
+
     @field_validator("validation", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
@@ -110,6 +129,9 @@ class TrainConfig(Options):
     def _consistent(self) -> "TrainConfig":
         if len(self.palette) != len(self.classes):
             raise ValueError(f"palette has {len(self.palette)} colours for {len(self.classes)} classes")
+        twice = [name for name, n in Counter(self.classes).items() if n > 1]
+        if twice:
+            raise ValueError(f"class {twice[0]!r} is named twice; scores are told by name, so each needs its own")
         if self.subject is not None and self.subject not in self.classes:
             raise ValueError(f"subject {self.subject!r} is not one of the classes {list(self.classes)}")
         labels = [validation.title for validation in self.validation]

@@ -6,13 +6,14 @@ a missing, added or re-encoded one.
 
 import hashlib
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from engines.data.datasets import DatasetOptions
 
-__all__ = ["fingerprint", "revision"]
+__all__ = ["changed_keys", "fingerprint", "revision"]
 
 SHORT = 16
 
@@ -29,6 +30,20 @@ def revision() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return told.stdout.strip()
+
+
+def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Dotted keys whose values differ, as `key: before -> now`; keys that only one has are another version's."""
+    return list(_changes(before, now, ""))
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for key in sorted(before.keys() & now.keys()):
+        old, new = before[key], now[key]
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _changes(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key}" if isinstance(old, list | Mapping) else f"{prefix}{key}: {old} -> {new}"
 
 
 def fingerprint(sources: Iterable[DatasetOptions]) -> str:

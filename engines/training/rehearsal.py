@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 
 from engines.data import IGNORE
-from engines.data.loader import Batch
+from engines.data.loader import Batch, made_ahead
+from engines.data.views import Part
 from engines.errors import TrainingError
 from engines.machine import memory_limit_bytes
 from engines.training.config import TrainConfig
@@ -52,7 +53,8 @@ def rehearsed(config: TrainConfig) -> Rehearsal:
     """
     sets = opened_sets(config)
     with prepared_steps(config) as steps:
-        crops = steps.crops()
+        # Not `steps.crops()`: a training of one step is tried out by as many.
+        crops = made_ahead(steps.crops_of, 0, 1 + TIMED_STEPS, config.loader_threads)
         try:
             steps.step(next(crops))
             begin_s = time.monotonic()
@@ -61,7 +63,7 @@ def rehearsed(config: TrainConfig) -> Rehearsal:
             s_per_step = (time.monotonic() - begin_s) / TIMED_STEPS
         finally:
             crops.close()
-        few = {name: type(one)(one.dataset, min(EVALUATED, len(one))) for name, one in sets.items()}
+        few = {name: Part(one, range(min(EVALUATED, len(one)))) for name, one in sets.items()}
         begin_s = time.monotonic()
         scored(steps.state.averaged(config).network().to(steps.device), config, few)
         s_per_picture = (time.monotonic() - begin_s) / max(1, sum(map(len, few.values())))

@@ -7,7 +7,7 @@ said once, here.
 from collections.abc import Callable
 
 from engines.data.loader import TrainingSet
-from engines.errors import DataError
+from engines.errors import CheckpointError, DataError
 from engines.models.deeplab import DeepLab, build
 from engines.models.weights import init_from, load_backbone_weights
 from engines.training import distil
@@ -25,6 +25,11 @@ def fresh_network(config: TrainConfig, say: Callable[[str], None] | None = None)
         done.append(load_backbone_weights(model, config.backbone_weights))
     if config.init_from is not None:
         old = Checkpoint.load(config.init_from)
+        if old.model.normalisation != config.model.normalisation:
+            raise CheckpointError(
+                f"init_from {config.init_from}: its weights want model.normalisation {old.model.normalisation}, the "
+                f"config says {config.model.normalisation}; set it to {old.model.normalisation}"
+            )
         done.append(init_from(model, old.weights, str(config.init_from), config.classes, old.meaning.classes))
     if say is not None:
         for line in done:
@@ -43,4 +48,9 @@ def training_set_of(config: TrainConfig, say: Callable[[str], None] | None = Non
         if wanted not in classes:
             raise DataError(f"{config.teacher}: does not know {wanted!r}; `distrust` needs a teacher that does")
         subject = classes.index(wanted)
-    return TrainingSet.read(config.sources, len(config.classes), teacher, subject, config.cache_mb, say)
+        if len(config.classes) > 2:
+            raise DataError(
+                f"`distrust` knows one subject before a background; with the {len(config.classes)} classes "
+                f"{', '.join(config.classes)} the labels of all others would be lost; leave it out"
+            )
+    return TrainingSet.read(config.sources, config.classes, teacher, subject, config.cache_mb, say)

@@ -14,7 +14,7 @@ from engines.errors import CheckpointError, TrainingError
 from engines.models.deeplab import DeepLab
 from engines.training.checkpoint import Checkpoint
 from engines.training.config import TrainConfig
-from engines.training.provenance import revision
+from engines.training.provenance import changed_keys, revision
 from engines.training.schedules import Average
 
 __all__ = ["TrainingState", "seed_for"]
@@ -71,12 +71,22 @@ class TrainingState:
         }
         return checkpoint
 
-    def restore(self, stored: Checkpoint) -> None:
+    def restore(self, stored: Checkpoint, config: TrainConfig) -> None:
         """Go on from a checkpoint of `whole`.
 
         Raises:
-            CheckpointError: it holds no training, or that of another network or optimiser.
+            CheckpointError: it holds no training, or that of another network, of other classes, or another optimiser.
         """
+        # Other strides, another normalisation or order of classes would fit the weights and be wrong in silence.
+        changed = changed_keys(
+            {"model": stored.model.model_dump(), "classes": stored.meaning.classes},
+            {"model": config.model.model_dump(), "classes": config.classes},
+        )
+        if changed:
+            raise CheckpointError(
+                f"checkpoint {stored.name}: the config asks for another network ({', '.join(changed)}); "
+                "resume with the config it was made with, or start anew with init_from"
+            )
         kept = stored.training
         if not kept:
             raise CheckpointError(f"checkpoint {stored.name}: weights only; resume from last.pt, or use init_from")

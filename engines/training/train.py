@@ -18,13 +18,15 @@ from types import FrameType
 
 import torch.distributed as dist
 
-from engines.errors import CheckpointError
+from engines.data.datasets import Dataset
+from engines.errors import CheckpointError, DataError
 from engines.training.checkpoint import Checkpoint
 from engines.training.config import TrainConfig
 from engines.training.distributed import any_of
 from engines.training.faults import explained
+from engines.training.provenance import changed_keys
 from engines.training.steps import Crops, Steps, prepared_steps
-from engines.training.validate import First, opened_sets, recorded, scored, weighted_miou
+from engines.training.validate import opened_sets, recorded, scored, weighted_miou
 from engines.training.watch import EvaluationFacts, Outcome, StartFacts, StepFacts, Watcher, tell
 
 __all__ = ["Outcome", "run"]
@@ -58,7 +60,7 @@ class _Run:
         self.steps = steps
         self.state = steps.state
         self.watchers = watchers
-        self.sets: dict[str, First] = opened_sets(config) if steps.process.is_first else {}
+        self.sets: dict[str, Dataset] = opened_sets(config) if steps.process.is_first else {}
         self.losses: list[float] = []
         self.pace = _Pace()
 
@@ -99,7 +101,13 @@ class _Run:
 
     def _step(self, made: Iterator[Crops]) -> None:
         asked_s = time.monotonic()
-        crops = next(made)
+        try:
+            crops = next(made)
+        except DataError:
+            # A picture that cannot be read ends the training, but costs no step that was taken.
+            if self.steps.process.is_first and self.state.step:
+                self._write(self.state.whole(self.config), LAST, must=False)
+            raise
         waited_s = time.monotonic() - asked_s
         with explained(self.steps, crops, self.out / LAST):
             terms, rates = self.steps.step(crops)
@@ -130,10 +138,10 @@ class _Run:
             results = scored(network, self.config, self.sets)
             self.state.scores = checkpoint.scores = recorded(results, self.config)
             miou = weighted_miou(results, self.config)
-            is_best = miou >= self.state.best_miou
+            # A best that could not be written is none: the next one that is better than the file must be kept.
+            is_best = miou >= self.state.best_miou and self._write(checkpoint, BEST, must=False)
             if is_best:
                 self.state.best_miou = miou
-                self._write(checkpoint, BEST, must=False)
             facts = EvaluationFacts(self.state.step, results, miou, is_best, network, self.sets)
             for watcher in self.watchers:
                 watcher.evaluated(facts)
@@ -147,18 +155,27 @@ class _Run:
         self._wait_for_first()
         self.pace.restart()
 
-    def _write(self, checkpoint: Checkpoint, name: str, must: bool) -> None:
-        """Save; a disk that is full for a while costs nothing but the older file's age."""
+    def _write(self, checkpoint: Checkpoint, name: str, must: bool) -> bool:
+        """Save; a disk that is full for a while costs nothing but the older file's age. Whether it was saved."""
         try:
             checkpoint.save(self.out / name)
         except CheckpointError as error:
             if must:
                 raise
             tell(self.watchers, f"{error}; training goes on and tries again at the next save")
+            return False
+        return True
 
     def _resume(self) -> None:
         stored = Checkpoint.load(self.out / LAST)
-        self.state.restore(stored)
+        self.state.restore(stored, self.config)
+        changed = changed_keys(stored.config, self.config.model_dump(mode="json"))
+        if changed:
+            tell(
+                self.watchers,
+                f"the config is not the one this training began with: {', '.join(changed)}; learning rates, "
+                "weight decay and momentum stay as they were, the rest is as the config says now",
+            )
         written = stored.origin.get("data", "")
         if written and written != self.state.data:
             tell(self.watchers, "the data has changed since this training began; it goes on with what is there now")

@@ -4,44 +4,34 @@ The trap: a set is scored under the protocol it names (P1 without a size, P2 wit
 decides which checkpoint is best mixes them as the config says; only compare it with itself.
 """
 
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Mapping
 
-from engines.data.datasets import Dataset, Pair, open_dataset
-from engines.errors import TrainingError
+from engines.data.datasets import Dataset, open_dataset
+from engines.data.views import Part
 from engines.evaluate import Evaluation, Segmenter, evaluate
-from engines.models.deeplab import SIDE_MULTIPLE, DeepLab
+from engines.models.deeplab import DeepLab
 from engines.models.segmenters import P1Network, P2Network
 from engines.spec import InputSpec
 from engines.training.config import TrainConfig, Validation
 
-__all__ = ["First", "opened_sets", "recorded", "scored", "segmenter_of", "weighted_miou"]
+__all__ = ["opened_sets", "recorded", "scored", "segmenter_of", "weighted_miou"]
 
 
-class First:
-    """The first so many pictures of a data set, in order."""
-
-    def __init__(self, dataset: Dataset, limit: int | None) -> None:
-        self.dataset = dataset
-        self.n = len(dataset) if limit is None else min(limit, len(dataset))
-
-    def __len__(self) -> int:
-        return self.n
-
-    def __iter__(self) -> Iterator[Pair]:
-        return islice(iter(self.dataset), self.n)
-
-
-def opened_sets(config: TrainConfig) -> dict[str, First]:
-    """Every validation set by its label.
+def opened_sets(config: TrainConfig) -> dict[str, Dataset]:
+    """Every validation set by its label, as much of it as its `limit` says.
 
     Raises:
-        DataError: one of them cannot be read.
+        DataError: one of them cannot be read, or has other classes than the config.
     """
-    return {v.title: First(open_dataset(v, len(config.classes)), v.limit) for v in config.validation}
+    sets: dict[str, Dataset] = {}
+    for validation in config.validation:
+        dataset = open_dataset(validation, config.classes)
+        n = len(dataset) if validation.limit is None else min(validation.limit, len(dataset))
+        sets[validation.title] = Part(dataset, range(n))
+    return sets
 
 
-def scored(network: DeepLab, config: TrainConfig, sets: Mapping[str, First]) -> dict[str, Evaluation]:
+def scored(network: DeepLab, config: TrainConfig, sets: Mapping[str, Dataset]) -> dict[str, Evaluation]:
     """Evaluate on every set."""
     return {v.title: evaluate(segmenter_of(network, config, v), sets[v.title]) for v in config.validation}
 
@@ -67,9 +57,5 @@ def segmenter_of(network: DeepLab, config: TrainConfig, validation: Validation) 
     """A network under the protocol that a validation set names."""
     if validation.size is None:
         return P1Network(network, config.classes)
-    width, _, height = validation.size.lower().partition("x")
-    if not (width.isdigit() and height.isdigit()) or int(width) % SIDE_MULTIPLE or int(height) % SIDE_MULTIPLE:
-        raise TrainingError(
-            f"validation {validation.title}: size {validation.size!r}; expected WxH in multiples of {SIDE_MULTIPLE}"
-        )
+    width, _, height = validation.size.partition("x")
     return P2Network(network, config.classes, InputSpec(int(height), int(width), config.resize))

@@ -280,3 +280,30 @@ def test_real_camvid_is_read_as_its_table_says(shared_data: Path) -> None:
 
     void = np.mean([(pair.label_map == IGNORE).mean() for pair in dataset])
     assert 0.012 < void < 0.022  # of every fourth frame
+
+
+def test_a_format_with_the_same_classes_in_another_order_is_refused() -> None:
+    """Labels are numbers: a training would learn circles under the name of squares."""
+    options = DatasetOptions(format=Format.SHAPES, n_pictures=1)
+
+    with pytest.raises(DataError, match="in the same order"):
+        open_dataset(options, ("background", "square", "circle"))
+
+    assert len(open_dataset(options, ("Background", "circle", "SQUARE"))) == 1
+
+
+@pytest.mark.parametrize("outline", [{"counts": [1, 2]}, [[0, 0, 3]], {}])
+def test_a_broken_coco_outline_names_its_picture(tmp_path: Path, outline: object) -> None:
+    """One line with the picture's name instead of numpy's words."""
+    (tmp_path / "val").mkdir()
+    cv2.imwrite(str(tmp_path / "val" / "one.png"), np.zeros((4, 4, 3), np.uint8))
+    stored = {
+        "images": [{"id": 1, "file_name": "one.png", "height": 4, "width": 4}],
+        "annotations": [{"image_id": 1, "category_id": 1, "segmentation": outline}],
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "instances_val.json").write_text(json.dumps(stored))
+
+    with pytest.raises(DataError, match=r"one\.png: an outline that cannot be read"):
+        open_dataset(DatasetOptions(path=tmp_path, format=Format.COCO, split="val"), 2)[0]

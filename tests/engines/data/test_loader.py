@@ -67,7 +67,7 @@ def test_distrust_without_a_teacher_is_refused(tmp_path: Path) -> None:
     source = Source(path=write_folder(tmp_path, 1), distrust=Distrust.BACKGROUND)
 
     with pytest.raises(DataError, match="needs `teacher`"):
-        TrainingSet.read([source], n_classes=2)
+        TrainingSet.read([source], classes=2)
 
 
 def test_an_empty_training_set_is_refused() -> None:
@@ -122,7 +122,7 @@ def test_pictures_stay_in_memory_as_long_as_the_budget_lasts(tmp_path: Path) -> 
 
 def test_a_file_that_goes_missing_is_named_where_the_batch_is_asked_for(tmp_path: Path) -> None:
     """Pictures are read while training; the error comes out of the loop, not out of a thread."""
-    training_set = TrainingSet.read([Source(path=write_folder(tmp_path, 1))], n_classes=2)
+    training_set = TrainingSet.read([Source(path=write_folder(tmp_path, 1))], classes=2)
     (tmp_path / "masks" / "toy_00.png").unlink()
 
     with pytest.raises(DataError, match=r"toy_00\.png"):

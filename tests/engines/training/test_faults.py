@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from engines.errors import CheckpointError, TrainingError
+from engines.errors import CheckpointError, DataError, TrainingError
 from engines.training.checkpoint import Checkpoint
 from engines.training.steps import prepared_steps
 from engines.training.train import run
@@ -136,3 +136,40 @@ def test_an_error_that_is_none_of_these_keeps_its_traceback(tmp_path: Path, monk
 
     with pytest.raises(RuntimeError, match="shape"):
         run(small_config(tmp_path), tmp_path / "out")
+
+
+def test_a_best_that_could_not_be_written_is_written_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full at the best evaluation: a later one that is worse than it still replaces the older file."""
+    mious = iter([0.2, 0.9, 0.5])
+    monkeypatch.setattr("engines.training.train.weighted_miou", lambda *_: next(mious))
+    real = Checkpoint.save
+
+    def save(checkpoint: Checkpoint, path: Path) -> None:
+        if path.name == "best.pt" and checkpoint.step == 4:
+            raise CheckpointError("no space left on the disk")
+        real(checkpoint, path)
+
+    monkeypatch.setattr(Checkpoint, "save", save)
+    outcome = run(small_config(tmp_path, "schedule.evaluate_every=2"), tmp_path / "out")
+
+    assert Checkpoint.load(tmp_path / "out" / "best.pt").step == 6
+    assert outcome.best_miou == 0.5
+
+
+def test_a_picture_that_cannot_be_read_costs_no_step(tmp_path: Path) -> None:
+    """The training ends with the file's name, and `last.pt` holds every step that was taken."""
+    config = small_config(tmp_path, "cache_mb=0", "schedule.save_every=50", steps=50)
+
+    class Breaks(Watcher):
+        def stepped(self, facts: StepFacts) -> None:
+            for path in (tmp_path / "data" / "images").iterdir():
+                path.write_bytes(b"no picture any more")
+            self.step = facts.step
+
+    breaks = Breaks()
+    with pytest.raises(DataError, match="not an image"):
+        run(config, tmp_path / "out", watchers=[breaks])
+
+    assert Checkpoint.load(tmp_path / "out" / "last.pt").step == breaks.step

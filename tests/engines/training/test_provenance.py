@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from configs import ConfigError
+from engines.errors import CheckpointError
 from engines.training.checkpoint import Checkpoint
 from engines.training.classes import median_frequency
 from engines.training.config import TrainConfig
 from engines.training.provenance import fingerprint
+from engines.training.start import fresh_network
 from engines.training.train import run
 from engines.training.watch import EvaluationFacts, Watcher
 from tests.engines.toy import write_folder
@@ -93,3 +95,48 @@ def test_rare_classes_weigh_more() -> None:
     weights = median_frequency([labels], 3)
 
     assert weights.tolist() == pytest.approx([0.5 / 0.75, 0.5 / 0.25, 1])
+
+
+def test_a_config_that_changed_is_told_on_resuming(tmp_path: Path) -> None:
+    """A new learning rate has no effect on a resumed optimiser; nobody should believe it had."""
+    heard: list[str] = []
+
+    class Heard(Watcher):
+        def warned(self, message: str) -> None:
+            heard.append(message)
+
+    run(small_config(tmp_path, steps=1), tmp_path / "out")
+    changed = small_config(tmp_path, "optimiser.backbone_lr=0.5", steps=2)
+    run(changed, tmp_path / "out", resume=True, watchers=[Heard()])
+
+    (told,) = (message for message in heard if "config" in message)
+    assert "optimiser.backbone_lr: 0.001 -> 0.5" in told
+    assert "schedule.steps: 1 -> 2" in told
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "model.normalisation=imagenet",
+        "model.output_stride=8",
+        "classes=[square, background]",
+        "classes=[ground, thing]",
+    ],
+)
+def test_another_network_with_weights_of_the_same_shape_is_not_resumed(tmp_path: Path, changed: str) -> None:
+    """The weights would fit, and the training would go on with what they were not trained for."""
+    run(small_config(tmp_path, steps=1), tmp_path / "out")
+    other = small_config(tmp_path, changed, "subject=null", steps=2)
+
+    with pytest.raises(CheckpointError, match="asks for another network"):
+        run(other, tmp_path / "out", resume=True)
+
+
+def test_weights_that_want_another_normalisation_are_refused(tmp_path: Path) -> None:
+    """Shapes are the same and nothing would fail; the training would only be worse."""
+    run(small_config(tmp_path, steps=1), tmp_path / "out")
+    last = tmp_path / "out" / "last.pt"
+    other = small_config(tmp_path, f"init_from={last}", "model.normalisation=imagenet")
+
+    with pytest.raises(CheckpointError, match=r"want model\.normalisation unit, the config says imagenet"):
+        fresh_network(other)

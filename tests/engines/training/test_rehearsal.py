@@ -80,3 +80,8 @@ def test_a_part_of_one_crop_needs_frozen_statistics(tmp_path: Path) -> None:
 
     with pytest.raises(TrainingError, match=r"equal parts of 2 or more.*freeze batch_norm"):
         rehearsed(config)
+
+
+def test_a_training_of_one_step_can_be_rehearsed(tmp_path: Path) -> None:
+    """The rehearsal takes three steps, however many the training has."""
+    assert rehearsed(small_config(tmp_path, steps=1)).total_s > 0
