@@ -17,7 +17,7 @@ from engines.data.known import VOC
 from engines.errors import CheckpointError
 from engines.models.deeplab import DeepLab, ModelConfig, build
 from engines.models.fully_connected import decimated_into
-from engines.models.published import imagenet_file
+from engines.models.published import PUBLISHED, imagenet_file
 from engines.models.voc_context import context_into
 
 __all__ = ["init_from", "load_backbone", "load_backbone_weights", "voc_deeplab"]
@@ -37,11 +37,17 @@ def load_backbone_weights(model: DeepLab, source: str) -> str:
         What was loaded and what was left out, for the log.
 
     Raises:
-        CheckpointError: the file cannot be had or read, lacks a tensor, or a tensor has another shape.
+        CheckpointError: the file cannot be had or read, lacks a tensor, a tensor has another shape, or the model
+            normalises otherwise than a published file wants.
     """
     if source == "none":
         return "backbone: initial weights"
     path = imagenet_file(model.config) if source == "imagenet" else Path(source)
+    if path.name in PUBLISHED.values() and model.config.normalisation != "imagenet":
+        raise CheckpointError(
+            f"{path}: torchvision's {path.name} wants model.normalisation imagenet; the config says "
+            f"{model.config.normalisation}"
+        )
     tensors = _tensors(path)
     said = _fill_backbone(model.backbone, tensors, path)
     return "; ".join(told for told in (said, decimated_into(model, tensors), context_into(model, tensors)) if told)

@@ -251,3 +251,11 @@ def test_the_given_weights_load(shared_data: Path) -> None:
     load_backbone(MobileNetV2(), folder / "mobilenet_v2_1.0_224_imagenet.npz")
     load_backbone(MobileNetV2(), folder / "deeplabv3_mnv2_voc.npz")
     voc_deeplab(folder / "deeplabv3_mnv2_voc.npz")
+
+
+def test_a_published_file_is_refused_by_a_network_that_normalises_otherwise(tmp_path: Path) -> None:
+    """Named by its path as by `imagenet`: nothing would fail, the scores would only be worse."""
+    model = build(ModelConfig(backbone="resnet18"), 2)
+
+    with pytest.raises(CheckpointError, match=r"wants model\.normalisation imagenet; the config says unit"):
+        load_backbone_weights(model, str(tmp_path / "resnet18-f37072fd.pth"))
