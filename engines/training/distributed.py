@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -17,6 +18,11 @@ from torch import Tensor
 from engines.errors import TrainingError
 
 __all__ = ["Process", "any_of", "joined", "n_processes", "summed", "total"]
+
+
+PATIENCE = timedelta(hours=6)
+"""How long the others wait while the first process evaluates, or asks a teacher about every picture; by default
+NCCL gives up after ten minutes. A process that died does not keep them waiting: `torchrun` ends them all."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +38,14 @@ class Process:
         """Whether this one writes and prints."""
         return self.rank == 0
 
-    def places(self, batch: int) -> range:
-        """This process's places of a batch.
+    def places(self, batch: int, key: str = "schedule.batch") -> range:
+        """This process's places of a batch; `key` says which in the message.
 
         Raises:
             TrainingError: the batch cannot be split evenly.
         """
         if batch % self.n:
-            raise TrainingError(f"schedule.batch {batch} is not a multiple of the {self.n} processes; change one")
+            raise TrainingError(f"{key} {batch} is not a multiple of the {self.n} processes; change one")
         share = batch // self.n
         return range(self.rank * share, (self.rank + 1) * share)
 
@@ -54,7 +60,7 @@ def joined(is_on_gpu: bool) -> Iterator[Process]:
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if is_on_gpu:
         torch.cuda.set_device(local_rank)
-    dist.init_process_group("nccl" if is_on_gpu else "gloo")
+    dist.init_process_group("nccl" if is_on_gpu else "gloo", timeout=PATIENCE)
     try:
         yield Process(dist.get_rank(), dist.get_world_size(), local_rank)
     finally:

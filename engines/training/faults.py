@@ -88,7 +88,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def first_not_finite(steps: "Steps", crops: "Crops") -> str:
-    """Do the step's forward pass again and name the first layer whose output, weight or gradient is not finite."""
+    """Do the step's forward pass again and name the first weight or layer's output that is not finite."""
     model = steps.state.model
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():

@@ -12,8 +12,6 @@ from engines.training.recipe import Optimiser
 
 __all__ = ["backbone_blocks", "freeze", "optimiser_for", "part_of", "set_rates"]
 
-BACKBONE = "backbone."
-
 
 def optimiser_for(model: nn.Module, options: Optimiser) -> torch.optim.Optimizer:
     """The optimiser over every parameter that learns; each group knows its `base_lr` and `part`.
@@ -44,7 +42,12 @@ def optimiser_for(model: nn.Module, options: Optimiser) -> torch.optim.Optimizer
 
 def part_of(name: str, with_backbone: tuple[str, ...] = ()) -> str:
     """`backbone` or `head`, by the name of a parameter or layer; prefixes in `with_backbone` count as the former."""
-    return "backbone" if name.startswith((BACKBONE, *with_backbone)) else "head"
+    return "backbone" if any(_is_in(name, part) for part in ("backbone", *with_backbone)) else "head"
+
+
+def _is_in(name: str, part: str) -> bool:
+    """Whether a dotted name is a part or lies in it: `features.1` is no part of `features.10.weight`."""
+    return name == part or name.startswith(part.rstrip(".") + ".")
 
 
 def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> dict[str, float]:
@@ -60,19 +63,19 @@ def freeze(model: nn.Module, options: Optimiser) -> list[nn.Module]:
     """Take the frozen parameters out of training; returns the blocks whose statistics must stay too.
 
     Raises:
-        TrainingError: a prefix that no parameter has, or more blocks than there are.
+        TrainingError: a part that no parameter lies in, or more blocks than there are.
     """
     blocks = backbone_blocks(model) if options.frozen_blocks else []
     if options.frozen_blocks > len(blocks):
         raise TrainingError(f"optimiser.frozen_blocks {options.frozen_blocks}: the backbone has {len(blocks)}")
     still = list(blocks[: options.frozen_blocks])
     for prefix in options.frozen:
-        named = [parameter for name, parameter in model.named_parameters() if name.startswith(prefix)]
+        named = [parameter for name, parameter in model.named_parameters() if _is_in(name, prefix)]
         if not named:
-            raise TrainingError(f"optimiser.frozen {prefix!r}: no parameter's name begins so")
+            raise TrainingError(f"optimiser.frozen {prefix!r}: no parameter is called so or lies in it")
         for parameter in named:
             parameter.requires_grad_(False)
-        still += [module for name, module in model.named_modules() if name.startswith(prefix)]
+        still += [module for name, module in model.named_modules() if _is_in(name, prefix)]
     for block in blocks[: options.frozen_blocks]:
         block.requires_grad_(False)
     return still

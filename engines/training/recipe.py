@@ -73,7 +73,7 @@ class Optimiser(Options):
     with_backbone: tuple[str, ...] = ()
     """Parts of the head that came pretrained, such as `aspp`: they have the backbone's learning rate and batch norm."""
     frozen: tuple[str, ...] = ()
-    """Parameters whose names begin so keep their values, such as `backbone.features.0`."""
+    """Layers and parameters that keep their values, by their whole names, such as `backbone.features.0`."""
 
 
 class Statistics(StrEnum):

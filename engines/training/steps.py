@@ -68,6 +68,7 @@ class Steps:
         self.teacher = teacher
         self.precision = precision_of(config.precision, device)
         self.places = process.places(config.schedule.batch)
+        self.frame_places = process.places(config.temporal.batch, "temporal.batch") if config.temporal.weight else None
         self.training_set = training_set_of(config, say if process.is_first else None)
         temporal = config.temporal
         self.frame_pairs = FramePairs.read(temporal.sources, len(config.classes)) if temporal.weight else None
@@ -129,7 +130,7 @@ class Steps:
         frames = None
         if self.frame_pairs is not None:
             n_pairs = config.temporal.batch
-            frames = self.frame_pairs.crops(n_pairs, config.augment, config.seed, step, self.process.places(n_pairs))
+            frames = self.frame_pairs.crops(n_pairs, config.augment, config.seed, step, self.frame_places)
         return Crops(batch, frames)
 
     def step(self, crops: Crops) -> tuple[dict[str, float], dict[str, float]]:

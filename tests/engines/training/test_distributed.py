@@ -5,13 +5,15 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 
 from engines.errors import TrainingError
 from engines.training.checkpoint import Checkpoint
-from engines.training.distributed import Process
+from engines.training.distributed import Process, joined
 from engines.training.train import run
 from engines.training.watch import StepFacts, Watcher
 from tests.conftest import ROOT
@@ -65,3 +67,25 @@ def test_a_batch_that_processes_cannot_share_evenly_is_refused() -> None:
         Process(0, 3).places(16)
 
     assert [list(Process(rank, 4).places(8)) for rank in range(4)] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+def test_pairs_of_frames_that_processes_cannot_share_are_told_by_their_key() -> None:
+    """Not as a fault of `schedule.batch`, which may be right."""
+    with pytest.raises(TrainingError, match=r"temporal\.batch 3 is not a multiple of the 2 processes"):
+        Process(1, 2).places(3, "temporal.batch")
+
+
+def test_processes_wait_for_a_long_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL gives up after ten minutes of waiting unless told otherwise; the first process may score for longer."""
+    asked: dict[str, object] = {}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **options: asked.update(options, backend=backend))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+
+    with joined(is_on_gpu=False) as process:
+        assert process.n == 2
+
+    assert asked["backend"] == "gloo"
+    assert asked["timeout"] >= timedelta(hours=1)

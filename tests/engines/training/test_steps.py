@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from engines.data.loader import Batch
-from engines.errors import TrainingError
+from engines.errors import DataError, TrainingError
 from engines.training.config import TrainConfig
+from engines.training.start import training_set_of
 from engines.training.state import seed_for
 from engines.training.steps import Steps, prepared_steps
+from engines.training.train import run
 from tests.engines.training.small import FROZEN, small_config
 
 
@@ -135,3 +137,26 @@ def test_a_pretrained_part_of_the_head_is_treated_as_the_backbone_is(tmp_path: P
     assert moved == {"reduce_low", "decoder"}
     assert {rates[id(p)] for name, p in named.items() if name.startswith(("aspp.", "backbone."))} == {0.25}
     assert 0.25 not in {rates[id(p)] for name, p in named.items() if name.startswith(("decoder.", "classifier."))}
+
+
+def test_freezing_block_1_leaves_block_10_alone(tmp_path: Path) -> None:
+    """`backbone.features.1` once froze features 10 to 17 too, because their names begin so."""
+    with prepared_steps(small_config(tmp_path, "optimiser.frozen=[backbone.features.1]")) as steps:
+        frozen = {name for name, p in steps.state.model.named_parameters() if not p.requires_grad}
+
+    assert frozen
+    assert all(name.startswith("backbone.features.1.") for name in frozen)
+
+
+def test_distrust_is_refused_with_several_subjects(tmp_path: Path) -> None:
+    """The teacher is asked about one class; the labels of all others would become 255."""
+    teacher = tmp_path / "teacher" / "out"
+    run(small_config(tmp_path, steps=1), teacher)
+    config = small_config(
+        tmp_path, "classes=[background, square, disc]", "palette=[[0,0,0],[9,9,9],[5,5,5]]",
+        f"teacher={teacher / 'last.pt'}", "subject=square",
+        f"sources=[{{path: {tmp_path / 'data'}, distrust: subject}}]",
+    )  # fmt: skip
+
+    with pytest.raises(DataError, match="one subject"):
+        training_set_of(config)
