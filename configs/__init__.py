@@ -86,6 +86,7 @@ def near_matches(word: str, known: Iterable[str]) -> str:
 def _assign(tree: dict[str, Any], keys: list[str], value: Any, text: str) -> None:
     node: Any = tree
     for key in keys[:-1]:
+        _check_place(node, key, text)
         if isinstance(node, list) and key.isdigit() and int(key) < len(node):
             node = node[int(key)]
             continue
@@ -93,12 +94,20 @@ def _assign(tree: dict[str, Any], keys: list[str], value: Any, text: str) -> Non
             raise ConfigError(f"override {text!r}: {key!r} is below a value, not below a group of keys")
         node = node.setdefault(key, {})
     last = keys[-1]
+    _check_place(node, last, text)
     if isinstance(node, list) and last.isdigit() and int(last) < len(node):
         node[int(last)] = value
     elif isinstance(node, dict):
         node[last] = value
     else:
         raise ConfigError(f"override {text!r}: {last!r} is below a value, not below a group of keys")
+
+
+def _check_place(node: Any, key: str, text: str) -> None:
+    """A list takes the place of one of its entries; to add one, the whole list is given."""
+    if isinstance(node, list) and not (key.isdigit() and int(key) < len(node)):
+        places = f"0 to {len(node) - 1}" if node else "none: it is empty"
+        raise ConfigError(f"override {text!r}: {key!r} is no place in a list of {len(node)} (places: {places})")
 
 
 def _told(error: ValidationError, model: type[BaseModel], where: str) -> str:

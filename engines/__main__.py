@@ -5,6 +5,8 @@ An error that was foreseen is one line on stderr: exit 2 for wrong use, 1 for a 
 imported by the commands that do.
 """
 
+import errno
+import os
 import sys
 
 import click
@@ -37,6 +39,8 @@ COMMANDS = (
     models,
     shapes_clip,
 )
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a write says without naming its file."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,6 +66,16 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        # A path from the command line, or a disk that is full; anything else would be a mistake of ours.
+        if wants_traceback or (error.filename is None and error.errno not in DISK_FULL):
+            raise
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {where}{error.strerror}; check the path, its rights and the disk's space", file=sys.stderr)
+        sys.exit(1)
     except (ConfigError, EngineError) as error:
         if wants_traceback:
             raise

@@ -29,6 +29,7 @@ def train(config: Path, out: Path, resume: bool, dry_run: bool, overrides: tuple
     need_torch()
     from engines.training.config import TrainConfig
     from engines.training.delivery import deliver
+    from engines.training.ready import check_export, check_out
     from engines.training.seen import watching
     from engines.training.train import run
 
@@ -36,6 +37,8 @@ def train(config: Path, out: Path, resume: bool, dry_run: bool, overrides: tuple
     if dry_run:
         _rehearse(loaded)
         return
+    check_out(out, resume)
+    check_export(loaded)
     command = shlex.join(["python", "-m", "engines", *sys.argv[1:]])
     with watching(command, click.echo, sys.stdout.isatty()) as watchers:
         outcome = run(loaded, out, resume, watchers)
@@ -44,10 +47,10 @@ def train(config: Path, out: Path, resume: bool, dry_run: bool, overrides: tuple
     if os.environ.get("RANK", "0") != "0":  # torchrun: the first process speaks and writes for all
         return
     click.echo(f"train: finished after {outcome.step} steps, best mIoU {outcome.best_miou:.4f}, {out / 'best.pt'}")
-    click.echo(f"train: read {out / 'report.md'}; tensorboard --logdir {out}")
+    click.echo(f"train: read {out / 'report.md'}; tensorboard --logdir {shlex.quote(str(out))}")
     if loaded.export is not None and outcome.best_path is not None:
         manifest = deliver(loaded, outcome.best_path, out, lambda line: click.echo(f"train: {line}"))
-        click.echo(f"train: {manifest} is an engine: run_stream.py run SOURCE --engine {manifest}")
+        click.echo(f"train: {manifest} is an engine: run_stream.py run SOURCE --engine {shlex.quote(str(manifest))}")
 
 
 def _rehearse(config: "TrainConfig") -> None:

@@ -67,3 +67,13 @@ def test_a_missing_file_is_named(tmp_path) -> None:
     """The path and the reason are told."""
     with pytest.raises(ConfigError, match="No such file"):
         load(Outer, tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("key", ["streams.3.sigma_px", "streams.3", "streams.first"])
+def test_a_place_beyond_a_list_says_which_there_are(tmp_path, key) -> None:
+    """`--set sources.3.path=x` with one source was called 'below a value', which helped nobody."""
+    path = tmp_path / "a.yaml"
+    path.write_text("streams: [{sigma_px: 4}]\n")
+
+    with pytest.raises(ConfigError, match=r"is no place in a list of 1 \(places: 0 to 0\)"):
+        load(Outer, path, [f"{key}=1"])

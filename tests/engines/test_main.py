@@ -150,6 +150,31 @@ def test_an_unknown_key_of_a_training_names_its_neighbours(trained: Path, capsys
     assert "did you mean 'steps'" in capsys.readouterr().err
 
 
+def test_the_same_training_typed_twice_keeps_the_first(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --resume a second run began anew and put its own checkpoints in the place of the first's."""
+    before = (trained / "runs" / "best.pt").read_bytes()
+
+    assert _exit_code("train", trained / "toy.yaml", "--out", trained / "runs") == 2
+
+    told = capsys.readouterr().err
+    assert "holds an earlier training" in told
+    assert "--resume" in told
+    assert (trained / "runs" / "best.pt").read_bytes() == before
+
+
+def test_a_file_that_cannot_be_written_is_one_line(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The scores' file in a folder that cannot be: a line with the path, no traceback."""
+    (trained / "file").touch()
+
+    code = _exit_code(
+        "evaluate", trained / "runs" / "best.pt", "--data", trained / "data", "--metrics", "none",
+        "--json", trained / "file" / "scores.json",
+    )  # fmt: skip
+
+    assert code == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {trained / 'file'}")
+
+
 def test_the_module_runs_without_importing_torch() -> None:
     """`--help`, `predict` and `inspect` work in a streaming install."""
     code = "import sys, engines.__main__; sys.exit('torch' in sys.modules)"
