@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from engines.errors import EngineError
+from engines.errors import EngineError, InputSizeError
 from engines.segmenters import Averaged, P2Engine, Refined, Segmenter
 from engines.spec import EngineSpec, InputSpec, ResizeRule
 
@@ -105,6 +105,11 @@ def _checkpoint(
     from engines.models.segmenters import P1_LONGER_SIDE_PX, P1Network, P2Network
     from engines.training.checkpoint import Checkpoint
 
+    if protocol == "P2" and any(side % SIDE_MULTIPLE or not side for side in size):
+        raise InputSizeError(
+            f"size {size[0]}x{size[1]} is not in multiples of {SIDE_MULTIPLE}, so no graph of it could be exported; "
+            "name one such as 512x288"
+        )
     checkpoint = Checkpoint.load(path)
     network, meaning = checkpoint.network(), checkpoint.meaning
     if output_stride is not None:
@@ -117,7 +122,8 @@ def _checkpoint(
     ]
     stride = "" if output_stride is None else f", output stride {output_stride}"
     key = "P1" if protocol == "P1" else f"P2@{size[0]}x{size[1]}"
-    return Target(_dressed(segmenters, scales, flips, crf), f"{path.name}{stride}", meaning.palette, key)
+    title = f"{path.name}{f' {size[0]}x{size[1]}' if protocol == 'P2' else ''}{stride}"
+    return Target(_dressed(segmenters, scales, flips, crf), title, meaning.palette, key)
 
 
 def _scaled(size: tuple[int, int], scale: float, resize: ResizeRule) -> InputSpec:

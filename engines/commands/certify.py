@@ -4,13 +4,15 @@ from pathlib import Path
 
 import click
 
+from engines.commands.labelled import FORMAT_NAMES
+
 __all__ = ["certify"]
 
 
 @click.command()
 @click.argument("engine")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Pictures with labels.")
-@click.option("--format", "data_format", help="Of the data; default: folder.")
+@click.option("--format", "data_format", type=click.Choice(FORMAT_NAMES), help="Of the data; default: folder.")
 @click.option("--split", default="", help="Part of the data, such as val.")
 @click.option("--prefix", default="", help="Only pictures whose name begins so.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many pictures.")

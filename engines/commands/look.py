@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engines.errors import EngineError
+
 if TYPE_CHECKING:
     from engines.spec import Graph
 
@@ -30,8 +32,12 @@ def predict(engine: str, images: tuple[Path, ...], out: Path, backend: str) -> N
         for path in images:
             image_bgr = read_image(path)
             labels = segment_image(opened, image_bgr).labels
-            cv2.imwrite(str(out / f"{path.stem}.mask.png"), labels)
-            cv2.imwrite(str(out / f"{path.stem}.overlay.png"), overlay(image_bgr, labels, opened.spec))
+            made = {"mask": labels, "overlay": overlay(image_bgr, labels, opened.spec)}
+            for kind, picture in made.items():
+                if not cv2.imwrite(str(out / f"{path.stem}.{kind}.png"), picture):
+                    raise EngineError(
+                        f"{out / path.stem}.{kind}.png: cannot be written; is the disk full, or the folder read-only?"
+                    )
             click.echo(f"predict: {path} -> {out / path.stem}.overlay.png")
 
 

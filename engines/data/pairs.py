@@ -63,10 +63,11 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: no such file, or not an image.
     """
+    if not path.is_file():  # first: OpenCV would print a warning of its own
+        raise DataError(f"{path}: {'a folder, expected an image' if path.is_dir() else 'no such file'}")
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
-        reason = "not an image that OpenCV can read" if path.is_file() else "no such file"
-        raise DataError(f"{path}: {reason}")
+        raise DataError(f"{path}: not an image that OpenCV can read")
     return np.asarray(image, np.uint8)
 
 
