@@ -105,7 +105,7 @@ class Checkpoint:
                     torch.save(stored, file)
                 except RuntimeError as error:
                     # torch's writer hides why the file would not take more.
-                    raise OSError(errno.EIO, f"writing failed: {str(error).splitlines()[0]}") from error
+                    raise OSError(errno.EIO, "the file would not take more; is the disk full?") from error
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)

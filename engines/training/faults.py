@@ -32,14 +32,15 @@ class NotFinite(TrainingError):
 def explained(steps: "Steps", crops: "Crops", last: Path) -> Iterator[None]:
     """Turn a step's failures into a TrainingError that says what would help."""
     step = steps.state.step + 1
-    kept = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was written yet"
+    kept = f"the last checkpoint is {last}" if last.exists() else "no checkpoint was written yet"
     try:
         yield
     except NotFinite as error:
         where = first_not_finite(steps, crops)
         raise TrainingError(
             f"step {step}: {error}; {where}; {kept}. "
-            "Lower the learning rate, set optimiser.clip_norm, or precision fp32"
+            "Lower the learning rate, set optimiser.clip_norm, or precision fp32; --resume keeps the old "
+            "rates, so with lower ones start anew in another --out, with init_from where the checkpoint is still sound"
         ) from error
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):

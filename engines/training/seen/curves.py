@@ -90,12 +90,19 @@ def _loss(axes: "Axes", rows: Sequence[Trained]) -> None:
     axes.plot(steps, values, color=COLOURS[0], alpha=0.3, linewidth=0.9)
     n_window = max(1, round(SMOOTHED_SHARE * len(rows)))
     label = "total" if n_window == 1 else f"total\n(mean of {n_window} points)"
-    axes.plot(steps, _running_mean(values, n_window), color=COLOURS[0], linewidth=1.8, label=label)
+    axes.plot(steps, _running_mean(values, n_window), color=COLOURS[0], linewidth=1.8, label=label, marker=_dot(steps))
     terms = sorted({name for row in rows for name in row.terms})
     if len(terms) > 1:
         for colour, name in zip(cycle(COLOURS[1:]), terms, strict=False):
             term = np.array([row.terms.get(name, np.nan) for row in rows])
-            axes.plot(steps, _running_mean(term, n_window), color=colour, linewidth=1.2, label=name.replace("_", " "))
+            axes.plot(
+                steps,
+                _running_mean(term, n_window),
+                color=colour,
+                linewidth=1.2,
+                label=name.replace("_", " "),
+                marker=_dot(steps),
+            )
     axes.set_ylabel("loss")
     axes.set_ylim(bottom=min(0.0, float(np.nanmin(values))) if np.isfinite(values).any() else 0.0)
     _legend(axes)
@@ -107,7 +114,7 @@ def _rates(axes: "Axes", rows: Sequence[Trained]) -> None:
     # Dashes from the second on: equal rates lie on one another and both are seen.
     for colour, dashes, name in zip(cycle(COLOURS), cycle(("-", "--", ":")), names, strict=False):
         values = [row.lr.get(name, np.nan) for row in rows]
-        axes.plot(steps, values, color=colour, linestyle=dashes, linewidth=1.8, label=name)
+        axes.plot(steps, values, color=colour, linestyle=dashes, linewidth=1.8, label=name, marker=_dot(steps))
     axes.set_ylabel("learning rate")
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
@@ -151,3 +158,8 @@ def _running_mean(values: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     means = np.full(len(values), np.nan)
     np.divide(sums, counts, out=means, where=counts > 0)
     return means
+
+
+def _dot(steps: Sequence[int]) -> str:
+    """A marker where there is one point, of which a line shows nothing."""
+    return "o" if len(steps) == 1 else ""
