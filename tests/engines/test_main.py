@@ -129,6 +129,7 @@ def test_inspect_shows_graph_and_manifest(trained: Path, capsys: pytest.CaptureF
         (["export", "--out", "x"], 2, "name a CHECKPOINT"),
         (["export", "gone.pt", "--out", "x", "--size", "big"], 2, "expected WIDTHxHEIGHT"),
         (["inspect", "nobody"], 2, "no engine called 'nobody'"),
+        (["certify", "person", "--data", ".", "--format", "foldr"], 2, "'foldr' is not one of"),
         (["fly"], 2, "No such command"),
     ],
 )

@@ -69,7 +69,7 @@ def test_the_output_stride_is_another_and_the_weights_are_the_same(checkpoint: s
 
     assert model.config.output_stride == 8
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert finer.title == "small.pt, output stride 8"
+    assert finer.title == "small.pt 64x64, output stride 8"
 
 
 def test_mirroring_makes_the_answer_symmetric(checkpoint: str) -> None:
@@ -89,4 +89,13 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
     from engines.errors import CheckpointError
 
     with pytest.raises(CheckpointError, match=r"gone\.pt"), opened(str(tmp_path / "gone.pt")):
+        pass
+
+
+def test_a_size_that_no_graph_could_have_is_refused(checkpoint: str) -> None:
+    """P2 scored 100x96, which `export` refuses: a figure for something that cannot be served."""
+    with (
+        pytest.raises(InputSizeError, match="100x96 is not in multiples of 32"),
+        opened(checkpoint, protocol="P2", size=(100, 96)),
+    ):
         pass

@@ -160,6 +160,6 @@ def _running_mean(values: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     return means
 
 
-def _dot(steps: Sequence[int]) -> str:
+def _dot(steps: Sequence[int] | NDArray[np.int_]) -> str:
     """A marker where there is one point, of which a line shows nothing."""
     return "o" if len(steps) == 1 else ""
