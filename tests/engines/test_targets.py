@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from engines.errors import InputSizeError
 from engines.export import Meaning
 from engines.models.deeplab import ModelConfig, build
 from engines.segmenters import Averaged, label_map_of
