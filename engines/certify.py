@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from engines.data.pairs import Dataset
 from engines.errors import EngineMismatch, EngineNotFound
-from engines.evaluate import P2Engine, evaluate
+from engines.evaluation.evaluate import P2Engine, evaluate
 from engines.geometry import fit, resize_into
 from engines.names import resolve, spec_of
 from engines.record import manifest_of

@@ -102,7 +102,7 @@ class Calibration(Options):
     images: int = Field(gt=0)
     """How many pictures."""
     method: str
-    """How a range is chosen: `minmax`, `percentile` or `mse`; see `engines.quantise.ranges`."""
+    """How a range is chosen: `minmax`, `percentile` or `mse`; see `engines.export.quantise.ranges`."""
     data: str = ""
     """Name of the folder, without its place on a disk."""
 

@@ -11,7 +11,7 @@ from engines.bench.report import Comparison
 from engines.bench.rounds import Contender, interleaved
 from engines.data.pairs import Dataset
 from engines.data.views import Part
-from engines.evaluate import P2Engine, evaluate
+from engines.evaluation.evaluate import P2Engine, evaluate
 from engines.runtime import Array, Engine
 from engines.spec import INPUT_NAME
 

@@ -12,7 +12,7 @@ from engines.commands.options import Size, need_torch, wxh
 from engines.commands.progress import Progress
 
 if TYPE_CHECKING:
-    from engines.targets import Protocol
+    from engines.evaluation.targets import Protocol
 
 __all__ = ["compare"]
 
@@ -35,9 +35,9 @@ def compare(
     json_path: Path | None,
 ) -> None:
     """Say how far A and B agree, and which is better by how much; each a checkpoint, an ONNX file or an engine."""
-    from engines.compare import compare as compared
-    from engines.score_table import comparison_lines
-    from engines.targets import is_checkpoint, opened, served_size
+    from engines.evaluation.compare import compare as compared
+    from engines.evaluation.score_table import comparison_lines
+    from engines.evaluation.targets import is_checkpoint, opened, served_size
 
     checkpoints = [target for target in (first, second) if is_checkpoint(target)]
     if checkpoints:

@@ -11,9 +11,9 @@ from engines.commands.options import Size, need_torch, wxh
 from engines.commands.progress import Progress
 
 if TYPE_CHECKING:
-    from engines.evaluate import Evaluation, Seen
+    from engines.evaluation.evaluate import Evaluation, Seen
+    from engines.evaluation.targets import OutputStride, Protocol, Target
     from engines.metrics import Metric
-    from engines.targets import OutputStride, Protocol, Target
 
 __all__ = ["evaluate"]
 
@@ -64,7 +64,7 @@ def evaluate(
     record: str | None,
 ) -> None:
     """Score a checkpoint (P1 or P2), an ONNX file or an engine (P2) on pictures with masks."""
-    from engines.targets import is_checkpoint, opened
+    from engines.evaluation.targets import is_checkpoint, opened
 
     if is_checkpoint(target):
         need_torch()
@@ -112,8 +112,8 @@ def _scored(
     contact_sheet: Path | None,
     save_predictions: Path | None,
 ) -> "Evaluation":
-    from engines.contact_sheet import WorstPictures
-    from engines.evaluate import evaluate as scored
+    from engines.evaluation.contact_sheet import WorstPictures
+    from engines.evaluation.evaluate import evaluate as scored
 
     pairs, n = labelled.open(found.segmenter.classes)
     worst = WorstPictures(N_WORST)
@@ -144,7 +144,7 @@ def _save(seen: "Seen", folder: Path) -> None:
 
 
 def _tell(found: "Target", labelled: Labelled, result: "Evaluation") -> None:
-    from engines.score_table import evaluation_lines
+    from engines.evaluation.score_table import evaluation_lines
 
     click.echo(f"{result.protocol} {found.title}")
     click.echo(f"{labelled.title}: {result.scores.n_images} pictures, pooled")
@@ -155,7 +155,7 @@ def _tell(found: "Target", labelled: Labelled, result: "Evaluation") -> None:
 def _recorded(target: str, found: "Target", result: "Evaluation", name: str) -> Path:
     scores = result.recorded(f"{found.key}/{name}")
     if found.spec is not None:
-        from engines.publish import record_scores
+        from engines.export.publish import record_scores
 
         return record_scores(found.spec, scores)
     from engines.training.checkpoint import Checkpoint

@@ -8,7 +8,7 @@ import click
 from engines.commands.options import Size, need_torch, wxh
 
 if TYPE_CHECKING:
-    from engines.publish import Wanted
+    from engines.export.publish import Wanted
     from engines.spec import Graph
 
 __all__ = ["export"]
@@ -61,8 +61,8 @@ def export(
         )
     if not is_engine and out is None:
         raise click.UsageError("name the engine's folder with --out")
-    from engines.derive import CalibrationSet
-    from engines.publish import Wanted
+    from engines.export.derive import CalibrationSet
+    from engines.export.publish import Wanted
 
     wanted = Wanted(
         sizes=sizes or (() if is_engine else (DEFAULT_SIZE,)),
@@ -83,8 +83,8 @@ def export(
 
 
 def _from_engine(source: str, wanted: "Wanted", samples: Path | None) -> tuple[Path, "list[Graph]"]:
+    from engines.export.publish import add_graphs, letterboxed_samples
     from engines.names import read_manifest, resolve
-    from engines.publish import add_graphs, letterboxed_samples
     from engines.record import manifest_of
 
     path, _ = manifest_of(resolve(source))
@@ -103,7 +103,7 @@ def _from_weights(
     licences: tuple[str, ...],
 ) -> tuple[Path, "list[Graph]"]:
     need_torch()
-    from engines.publish import engine_from_checkpoint, engine_from_network, letterboxed_samples
+    from engines.export.publish import engine_from_checkpoint, engine_from_network, letterboxed_samples
     from engines.training.checkpoint import Checkpoint
 
     if source is not None:
@@ -112,7 +112,7 @@ def _from_weights(
         samples_bgr = [] if samples is None else letterboxed_samples(samples, wanted.sizes, resize)
         return engine_from_checkpoint(checkpoint, wanted, out, samples_bgr, licences)
     from engines.data.known import VOC
-    from engines.export import Meaning
+    from engines.export.graph import Meaning
     from engines.models.weights import voc_deeplab
 
     assert voc_weights is not None

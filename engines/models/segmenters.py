@@ -1,7 +1,7 @@
 """Networks as segmenters: a checkpoint under P1, and under P2 without exporting it.
 
-See `engines.evaluate` for the two protocols. The trap: several threads ask at once, and one inference uses all cores,
-so a network is run by one of them at a time while the others read and score.
+See `engines.evaluation.evaluate` for the two protocols. The trap: several threads ask at once, and one inference uses
+all cores, so a network is run by one of them at a time while the others read and score.
 """
 
 import threading
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engines.evaluation.segmenters import Planes, brought_back
 from engines.geometry import Geometry, fit, resize_into
 from engines.models.deeplab import SIDE_MULTIPLE, DeepLab
-from engines.segmenters import Planes, brought_back
 from engines.spec import InputSpec
 
 __all__ = ["P1_LONGER_SIDE_PX", "P1Network", "P2Network"]

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from engines.errors import CheckpointError
-from engines.export import Meaning
+from engines.export.graph import Meaning
 from engines.models.deeplab import DeepLab, ModelConfig, build
 from engines.models.normalisation import NORMALISATIONS
 from engines.spec import ResizeRule

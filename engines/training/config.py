@@ -16,7 +16,7 @@ from configs import Options
 from engines.data.datasets import DatasetOptions
 from engines.data.loader import Source
 from engines.data.transforms import Augment
-from engines.export import Meaning
+from engines.export.graph import Meaning
 from engines.models.deeplab import SIDE_MULTIPLE, ModelConfig
 from engines.spec import ResizeRule
 from engines.training.delivery import Delivery

@@ -69,11 +69,11 @@ def deliver(config: "TrainConfig", best: Path, out: Path, say: Callable[[str], N
     """Export `best` as the config's `export` asks, score every graph, and return the manifest's path.
 
     Raises:
-        CheckpointError, ExportError: see `engines.publish`.
+        CheckpointError, ExportError: see `engines.export.publish`.
     """
-    from engines.derive import CalibrationSet
-    from engines.evaluate import P2Engine, evaluate
-    from engines.publish import Wanted, engine_from_checkpoint, record_scores
+    from engines.evaluation.evaluate import P2Engine, evaluate
+    from engines.export.derive import CalibrationSet
+    from engines.export.publish import Wanted, engine_from_checkpoint, record_scores
     from engines.runtime import open_engine
     from engines.training.checkpoint import Checkpoint
     from engines.training.validate import opened_sets

@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 
 from configs import ConfigError
-from engines.derive import pictures_of
 from engines.errors import TrainingError
+from engines.export.derive import pictures_of
 from engines.spec import InputSpec
 from engines.training.config import TrainConfig
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from engines.data.datasets import Dataset, open_dataset
 from engines.data.views import Part
-from engines.evaluate import Evaluation, Segmenter, evaluate
+from engines.evaluation.evaluate import Evaluation, Segmenter, evaluate
 from engines.models.deeplab import DeepLab
 from engines.models.segmenters import P1Network, P2Network
 from engines.spec import InputSpec

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from engines.data.datasets import Pair
     from engines.data.loader import Batch
-    from engines.evaluate import Evaluation
+    from engines.evaluation.evaluate import Evaluation
     from engines.models.deeplab import DeepLab
     from engines.training.config import TrainConfig
 

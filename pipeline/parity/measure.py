@@ -16,11 +16,11 @@ from configs import ConfigError, near_matches
 from engines.data.datasets import DatasetOptions, open_dataset
 from engines.data.pairs import Dataset, Pair
 from engines.errors import BackendUnavailable, EngineMismatch
+from engines.evaluation.segmenters import Segmenter, label_map_of
 from engines.metrics import Tally
 from engines.names import resolve
 from engines.runtime import open_engine
 from engines.runtime.checked import PrecisionHint
-from engines.segmenters import Segmenter, label_map_of
 from engines.spec import EngineSpec
 from pipeline.parity.clips import write_h264, write_lossless
 from pipeline.parity.corridor import Seen, Way, played
@@ -160,7 +160,7 @@ def _network(checkpoint: Path, spec: EngineSpec) -> Iterator[Segmenter]:
         raise BackendUnavailable(
             f"--checkpoint {checkpoint} needs torch ({error}); pip install 'segstream[train]', or leave it out"
         ) from error
-    from engines.targets import opened
+    from engines.evaluation.targets import opened
 
     with opened(str(checkpoint), protocol="P2", size=(spec.input.width, spec.input.height)) as target:
         if target.segmenter.classes != spec.output.classes:

@@ -15,9 +15,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.evaluation.segmenters import brought_back, label_map_of
 from engines.geometry import fit, resize_into
 from engines.runtime import Engine, open_engine
-from engines.segmenters import brought_back, label_map_of
 from engines.spec import INPUT_NAME, EngineSpec
 from pipeline.frame import StreamFormat
 from pipeline.matte import MatteUpsampler

@@ -9,7 +9,7 @@ import torch
 
 from engines.data.datasets import DatasetOptions
 from engines.errors import EngineMismatch
-from engines.export import Meaning, export_graph
+from engines.export.graph import Meaning, export_graph
 from engines.training.checkpoint import Checkpoint
 from pipeline.parity.measure import measure
 from pipeline.parity.verdict import LIMIT_POINTS, gaps, problems

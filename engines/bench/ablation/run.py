@@ -16,10 +16,10 @@ from engines.bench.report import machine_line
 from engines.data.datasets import open_dataset
 from engines.data.views import Part
 from engines.errors import EngineError
-from engines.evaluate import evaluate
+from engines.evaluation.evaluate import evaluate
+from engines.evaluation.segmenters import Averaged, Refined, Segmenter
 from engines.models.deeplab import SIDE_MULTIPLE, DeepLab, with_output_stride
 from engines.models.segmenters import P2Network
-from engines.segmenters import Averaged, Refined, Segmenter
 from engines.spec import InputSpec
 from engines.training.checkpoint import Checkpoint
 from engines.training.config import TrainConfig, Validation

@@ -23,7 +23,7 @@ from engines.bench.speed.records import Record
 from engines.bench.synthetic import settled
 from engines.crf import PRESETS
 from engines.crf.reference import mean_field
-from engines.export import Meaning, ServedGraph, export_graph
+from engines.export.graph import Meaning, ServedGraph, export_graph
 from engines.machine import usable_cores
 from engines.models.base import DeepLab
 from engines.models.deeplab import build

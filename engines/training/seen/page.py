@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from engines.evaluate import Evaluation
+from engines.evaluation.evaluate import Evaluation
 from engines.training.seen.progress import clock
 
 __all__ = ["PAGE", "Page", "ended", "table"]

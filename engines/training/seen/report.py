@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from engines.contact_sheet import WorstPictures
-from engines.evaluate import Evaluation, evaluate
+from engines.evaluation.contact_sheet import WorstPictures
+from engines.evaluation.evaluate import Evaluation, evaluate
 from engines.machine import machine_facts
 from engines.training.seen.curves import draw_confusion, draw_curves
 from engines.training.seen.history import FILE_NAME, History

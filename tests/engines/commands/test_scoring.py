@@ -10,15 +10,15 @@ import cv2
 import numpy as np
 import pytest
 
-from engines import targets
 from engines.__main__ import main
 from engines.commands.evaluate import METRIC_NAMES
 from engines.commands.labelled import FORMAT_NAMES
 from engines.data.datasets import FORMATS
+from engines.evaluation import targets
+from engines.evaluation.segmenters import P2Engine
+from engines.evaluation.targets import Target
 from engines.metrics import METRICS
-from engines.segmenters import P2Engine
-from engines.targets import Target
-from tests.engines.test_evaluate import FindsRed
+from tests.engines.evaluation.test_evaluate import FindsRed
 from tests.engines.toy import PALETTE, picture, write_folder
 
 

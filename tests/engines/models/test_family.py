@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from engines.export import ServedGraph
+from engines.export.graph import ServedGraph
 from engines.models.config import BACKBONE_NAMES, VERSIONS, BackboneName, ModelConfig, Version
 from engines.models.deeplab import DeepLab, build, with_output_stride
 from engines.models.v1 import DeepLabV1

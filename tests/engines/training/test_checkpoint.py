@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engines.errors import CheckpointError
-from engines.export import Meaning
+from engines.export.graph import Meaning
 from engines.models.deeplab import ModelConfig, build
 from engines.training.checkpoint import Checkpoint
 

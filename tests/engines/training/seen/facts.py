@@ -8,7 +8,7 @@ import torch
 
 from engines.data.datasets import Pair
 from engines.data.loader import Batch
-from engines.evaluate import Evaluation
+from engines.evaluation.evaluate import Evaluation
 from engines.metrics import Tally
 from engines.training.config import TrainConfig
 from engines.training.watch import EvaluationFacts, Outcome, StartFacts, StepFacts, Watcher

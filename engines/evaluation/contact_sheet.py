@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engines.data import IGNORE
 from engines.errors import EngineError
-from engines.evaluate import Seen
+from engines.evaluation.evaluate import Seen
 
 __all__ = ["WorstPictures", "contact_sheet"]
 

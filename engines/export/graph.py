@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engines.derive import Samples
-from engines.difference import Answer, answers_of_graph, difference_of, noise, stacked
 from engines.errors import ExportError, InputSizeError
+from engines.export.derive import Samples
+from engines.export.difference import Answer, answers_of_graph, difference_of, noise, stacked
 from engines.models.deeplab import SIDE_MULTIPLE, DeepLab
 from engines.spec import INPUT_NAME, LOGITS_STRIDE, Graph, OutputSpec, ResizeRule, sha256_of
 

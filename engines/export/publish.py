@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.derive import CalibrationSet, Samples, derived_graph, file_of, pictures_of
-from engines.difference import answers_of_graph, noise, stacked
 from engines.errors import EngineMismatch, EngineNotFound
+from engines.export.derive import CalibrationSet, Samples, derived_graph, file_of, pictures_of
+from engines.export.difference import answers_of_graph, noise, stacked
 from engines.names import check_file, read_manifest, spec_of
 from engines.record import record_scores, write_manifest
 from engines.spec import Graph, InputSpec, Manifest, Precision, ResizeRule
 
 if TYPE_CHECKING:
-    from engines.export import Meaning
+    from engines.export.graph import Meaning
     from engines.models.deeplab import DeepLab
     from engines.training.checkpoint import Checkpoint
 
@@ -95,7 +95,7 @@ def engine_from_network(
     licences: Sequence[str] = (),
 ) -> tuple[Path, list[Graph]]:
     """The same for any network that gives logits at stride 4; the first graph is the default one."""
-    from engines.export import export_graph
+    from engines.export.graph import export_graph
 
     out.mkdir(parents=True, exist_ok=True)
     graphs: list[Graph] = []

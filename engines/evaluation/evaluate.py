@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.data.pairs import Pair
+from engines.evaluation.segmenters import P2Engine, Segmenter, label_map_of
+from engines.evaluation.threads import in_order, scoring_threads
 from engines.metrics import Counts, Metric, Scores, Tally, TemporalTally
-from engines.segmenters import P2Engine, Segmenter, label_map_of
-from engines.threads import in_order, scoring_threads
 
 __all__ = ["STANDARD", "Evaluation", "P2Engine", "Seen", "Segmenter", "evaluate", "readers"]
 

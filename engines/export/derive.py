@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.data.pairs import IMAGE_SUFFIXES, read_image
-from engines.difference import Answer, answers_of_graph, difference_of, stacked
 from engines.errors import DataError, ExportError
+from engines.export.difference import Answer, answers_of_graph, difference_of, stacked
+from engines.export.quantise.ranges import Method
 from engines.geometry import fit, resize_into
-from engines.quantise.ranges import Method
 from engines.spec import Calibration, Graph, InputSpec, Precision, sha256_of
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def derived_graph(
     if precision == "int8":
         graph, calibrated = _quantised(graph, spec, calibration, path)
     elif precision != "fp32":
-        from engines.lower import lowered
+        from engines.export.lower import lowered
 
         graph = lowered(graph, precision)
     for entry in graph.metadata_props:
@@ -139,7 +139,7 @@ def _quantised(
 ) -> tuple["onnx.ModelProto", Calibration]:
     if calibration is None:
         raise ExportError(f"{path.name}: int8 is calibrated on real pictures; name a folder of them with --calib DIR")
-    from engines.quantise import quantised
+    from engines.export.quantise import quantised
 
     pictures = list(pictures_of(calibration.folder, spec, calibration.n_pictures, calibration.prefix))
     graph, n_pictures = quantised(graph, stacked(pictures, _batch_of(graph)), calibration.method)

@@ -5,10 +5,10 @@ from pathlib import Path
 import cv2
 import pytest
 
-from engines.contact_sheet import WRONG_BGR, WorstPictures
 from engines.data.pairs import Pair
 from engines.errors import EngineError
-from engines.evaluate import Seen
+from engines.evaluation.contact_sheet import WRONG_BGR, WorstPictures
+from engines.evaluation.evaluate import Seen
 from tests.engines.toy import CLASSES, PALETTE, picture
 
 

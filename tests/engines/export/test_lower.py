@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.errors import BackendUnavailable, ExportError
-from engines.lower import lowered
+from engines.export.lower import lowered
 from engines.names import resolve
 from engines.runtime import backend_reason, open_engine
 

@@ -5,8 +5,8 @@ Figures have four places as in cards and manifests; what was not measured has no
 
 import math
 
-from engines.compare import Compared
-from engines.evaluate import Evaluation
+from engines.evaluation.compare import Compared
+from engines.evaluation.evaluate import Evaluation
 from engines.metrics import AGREEMENT_BAND_PX, BOUNDARY_PX
 from engines.metrics.intervals import Interval
 

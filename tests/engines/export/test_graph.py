@@ -10,13 +10,13 @@ import onnxruntime
 import pytest
 import torch
 
-from engines import export
-from engines.derive import CalibrationSet, Samples
 from engines.errors import EngineMismatch, EngineNotFound, ExportError, InputSizeError
-from engines.export import Meaning, ServedGraph, export_graph
+from engines.export import graph as export
+from engines.export.derive import CalibrationSet, Samples
+from engines.export.graph import Meaning, ServedGraph, export_graph
+from engines.export.publish import Wanted, engine_from_checkpoint, record_scores
 from engines.models.deeplab import DeepLab, ModelConfig
 from engines.names import read_manifest, resolve
-from engines.publish import Wanted, engine_from_checkpoint, record_scores
 from engines.runtime import open_engine
 from engines.spec import Difference, Graph
 from engines.training.checkpoint import Checkpoint

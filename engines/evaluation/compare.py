@@ -11,11 +11,11 @@ from typing import Any
 
 from engines.data.pairs import Pair
 from engines.errors import EngineMismatch
-from engines.evaluate import readers
+from engines.evaluation.evaluate import readers
+from engines.evaluation.segmenters import Segmenter, label_map_of
+from engines.evaluation.threads import in_order, scoring_threads
 from engines.metrics import Agreement, Comparison, Counts
 from engines.metrics.ratios import Ints
-from engines.segmenters import Segmenter, label_map_of
-from engines.threads import in_order, scoring_threads
 
 __all__ = ["Compared", "compare"]
 

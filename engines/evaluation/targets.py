@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from engines.errors import EngineError, InputSizeError
-from engines.segmenters import Averaged, P2Engine, Refined, Segmenter
+from engines.evaluation.segmenters import Averaged, P2Engine, Refined, Segmenter
 from engines.spec import EngineSpec, InputSpec, ResizeRule
 
 __all__ = ["OutputStride", "Protocol", "Target", "is_checkpoint", "opened", "served_size"]

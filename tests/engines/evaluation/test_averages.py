@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from engines.evaluation.segmenters import Averaged, Refined, brought_back, label_map_of, softmax
 from engines.geometry import Geometry
-from engines.segmenters import Averaged, Refined, brought_back, label_map_of, softmax
 
 CLASSES = ("background", "square")
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from engines.errors import InputSizeError
-from engines.export import Meaning
+from engines.evaluation.segmenters import Averaged, label_map_of
+from engines.evaluation.targets import opened
+from engines.export.graph import Meaning
 from engines.models.deeplab import ModelConfig, build
-from engines.segmenters import Averaged, label_map_of
-from engines.targets import opened
 from engines.training.checkpoint import Checkpoint
 from tests.engines.toy import CLASSES, PALETTE, picture
 

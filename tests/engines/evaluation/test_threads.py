@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from engines.threads import in_order
+from engines.evaluation.threads import in_order
 
 
 def test_results_come_in_the_order_of_the_items() -> None:

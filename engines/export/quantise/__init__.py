@@ -19,8 +19,8 @@ import onnx
 from numpy.typing import NDArray
 
 from engines.errors import ExportError
-from engines.quantise.place import placed, watched_tensors
-from engines.quantise.ranges import Method, observed
+from engines.export.quantise.place import placed, watched_tensors
+from engines.export.quantise.ranges import Method, observed
 
 __all__ = ["Method", "quantised"]
 
@@ -32,7 +32,7 @@ def quantised(
 
     Args:
         pictures_bgr: (batch, height, width, 3) uint8 of the graph's size, real ones.
-        method: how a range is chosen from what was seen; see `engines.quantise.ranges`.
+        method: how a range is chosen from what was seen; see `engines.export.quantise.ranges`.
 
     Returns:
         The graph, and how many pictures it was calibrated on.

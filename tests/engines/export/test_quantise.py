@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.errors import ExportError
-from engines.quantise import quantised
-from engines.quantise.place import watched_tensors
-from engines.quantise.ranges import BINS, METHODS, Magnitudes
+from engines.export.quantise import quantised
+from engines.export.quantise.place import watched_tensors
+from engines.export.quantise.ranges import BINS, METHODS, Magnitudes
 from engines.runtime import backend_reason
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from engines.compare import Compared
-from engines.evaluate import Evaluation
+from engines.evaluation.compare import Compared
+from engines.evaluation.evaluate import Evaluation
+from engines.evaluation.score_table import comparison_lines, evaluation_lines
 from engines.metrics import METRICS, Comparison, Steadiness, Tally
-from engines.score_table import comparison_lines, evaluation_lines
 
 CLASSES = ("background", "person")
 

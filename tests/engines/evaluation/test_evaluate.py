@@ -9,12 +9,12 @@ from typing import Self
 import numpy as np
 import pytest
 
-from engines.compare import compare
 from engines.data.datasets import Folder, Pair
 from engines.errors import DataError, EngineMismatch
-from engines.evaluate import P2Engine, evaluate
+from engines.evaluation.compare import compare
+from engines.evaluation.evaluate import P2Engine, evaluate
+from engines.evaluation.segmenters import resized
 from engines.runtime import Array
-from engines.segmenters import resized
 from engines.spec import EngineSpec, InputSpec, OutputSpec
 from tests.engines.toy import CLASSES, PALETTE, picture, write_folder
 
