@@ -50,8 +50,10 @@ def _succeeds(*arguments: object) -> None:
 
 
 def test_train_and_export_leave_what_they_promise(trained: Path) -> None:
-    """Two checkpoints, one graph, one manifest, and nothing half-written."""
-    assert sorted(path.name for path in (trained / "runs").iterdir()) == ["best.pt", "last.pt"]
+    """Two checkpoints and what tells of the training, one graph, one manifest, and nothing half-written."""
+    left = {path.name for path in (trained / "runs").iterdir()}
+    assert {"best.pt", "last.pt", "history.jsonl", "report.md"} <= left
+    assert not [name for name in left if "partial" in name]
     assert sorted(path.name for path in (trained / "zoo").iterdir()) == ["toy-64x64-fp32.onnx", "toy.json"]
 
 

@@ -96,7 +96,9 @@ def test_a_network_is_timed_on_every_backend_here() -> None:
     assert {record.backend for record in records} == {*measure.RUNTIMES, measure.TORCH}
     assert all(0 < record.ms_lowest <= record.ms_p50 <= record.ms_p95 for record in records)
     assert all(record.n_runs == measure.FEWEST_RUNS for record in records)
-    assert all(record.gmac is not None and 0 < record.gmac < 0.1 for record in records)
+    assert len({record.gmac for record in records}) == 1
+    assert records[0].gmac is not None
+    assert 0 < records[0].gmac < 1  # of 64x32 pixels; 512x288 is 72 times as many
 
 
 @pytest.mark.slow
