@@ -42,7 +42,8 @@ def write_page(records: Records, page: Path, plot: Path, results: Path = Path("d
     cells = records.of_machine(machine)
     trained = trained_networks(results)
     parts = {
-        "machine": _machine(machine, cells),
+        "machine": f"![Time of one picture by version, and against its multiply-adds]({plot.name})\n\n"
+        + _machine(machine, cells),
         "networks": "\n\n".join(_sized_tables(cells, size, trained) for size in SIZES),
         "crf": _crf(cells),
     }
