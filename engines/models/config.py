@@ -62,7 +62,7 @@ class ModelConfig(Options):
     aspp_channels: int = Field(128, gt=0)
     """Channels of ASPP and decoder (256 in the papers), or of fc6 and fc7 in v1 and v2-VGG (1024 in the papers)."""
     decoder_channels: int | None = Field(None, gt=0)
-    """v3plus: channels of the decoder's 3x3s; None takes `aspp_channels`, as in the paper."""
+    """v3plus: channels of the decoder; the context is narrowed to them. None takes `aspp_channels`, as in the paper."""
     low_channels: int = Field(32, gt=0)
     """v3plus: the low-level features are reduced to this many (48 in the paper), so as not to outweigh the ASPP."""
     atrous_rates: tuple[int, ...] | None = None

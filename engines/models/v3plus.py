@@ -23,15 +23,17 @@ class DeepLabV3Plus(DeepLab):
         context, low, is_separable = config.aspp_channels, config.low_channels, config.is_separable
         channels = config.decoder_channels or context
         self.aspp = ASPP(self.backbone.high_channels, context, config.rates, is_separable, config.drop_share)
+        # At the output stride a 1x1 costs a sixteenth of what the wider depthwise convolution would at stride 4.
+        self.narrow = nn.Identity() if channels == context else PointwiseConv(context, channels)
         self.reduce_low = PointwiseConv(self.backbone.low_channels, low)
-        widths = (context + low, channels)[: config.decoder_convs]
+        widths = (channels + low, channels)[: config.decoder_convs]
         self.decoder = nn.Sequential(*(atrous_conv(c_in, channels, 1, is_separable) for c_in in widths))
         self.classifier = nn.Conv2d(channels, n_classes, 1)
 
     def forward(self, image_rgb: Tensor) -> Tensor:
         """See `DeepLab`."""
         low, high = self.backbone(image_rgb)
-        context = resized_to(self.aspp(high), low)
+        context = resized_to(self.narrow(self.aspp(high)), low)
         joined = torch.cat([context, self.reduce_low(low)], dim=1)
         logits: Tensor = self.classifier(self.decoder(joined))
         return logits
