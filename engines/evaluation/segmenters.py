@@ -1,6 +1,6 @@
 """What gives logits for a picture of any size: an engine, an average over scales and flips, a CRF on top.
 
-Works without torch; the networks of a checkpoint are in `engines.models.segmenters`. Inside, logits are planes
+Works without torch; the networks of a checkpoint are in `engines.evaluation.networks`. Inside, logits are planes
 (C, height, width), which resize and compare fast; outside they are a view (height, width, C) of them.
 The trap: several threads ask one segmenter at once, so buffers belong to threads.
 """

@@ -101,8 +101,8 @@ def _checkpoint(
     output_stride: OutputStride | None,
     crf: str | None,
 ) -> Target:
+    from engines.evaluation.networks import P1_LONGER_SIDE_PX, P1Network, P2Network
     from engines.models.deeplab import with_output_stride
-    from engines.models.segmenters import P1_LONGER_SIDE_PX, P1Network, P2Network
     from engines.training.checkpoint import Checkpoint
 
     if protocol == "P2" and any(side % SIDE_MULTIPLE or not side for side in size):

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from engines.data.datasets import Dataset, open_dataset
 from engines.data.views import Part
 from engines.evaluation.evaluate import Evaluation, Segmenter, evaluate
+from engines.evaluation.networks import P1Network, P2Network
 from engines.models.deeplab import DeepLab
-from engines.models.segmenters import P1Network, P2Network
 from engines.spec import InputSpec
 from engines.training.config import TrainConfig, Validation
 

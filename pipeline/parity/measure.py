@@ -155,7 +155,7 @@ def _own_arithmetic(spec: EngineSpec, backend: str) -> str:
 def _network(checkpoint: Path, spec: EngineSpec) -> Iterator[Segmenter]:
     """The checkpoint under P2 at the engine's size."""
     try:
-        import engines.models.segmenters  # noqa: F401 - brings torch in, which may not be there
+        import engines.evaluation.networks  # noqa: F401 - brings torch in, which may not be there
     except ImportError as error:
         raise BackendUnavailable(
             f"--checkpoint {checkpoint} needs torch ({error}); pip install 'segstream[train]', or leave it out"

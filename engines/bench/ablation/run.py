@@ -17,9 +17,9 @@ from engines.data.datasets import open_dataset
 from engines.data.views import Part
 from engines.errors import EngineError
 from engines.evaluation.evaluate import evaluate
+from engines.evaluation.networks import P2Network
 from engines.evaluation.segmenters import Averaged, Refined, Segmenter
 from engines.models.deeplab import SIDE_MULTIPLE, DeepLab, with_output_stride
-from engines.models.segmenters import P2Network
 from engines.spec import InputSpec
 from engines.training.checkpoint import Checkpoint
 from engines.training.config import TrainConfig, Validation

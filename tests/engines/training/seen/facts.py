@@ -51,7 +51,7 @@ def pairs(n: int = 6) -> list[Pair]:
 
 def evaluation(network: torch.nn.Module, shown: Sequence[Pair]) -> Evaluation:
     """What `evaluate` would say of them."""
-    from engines.models.segmenters import P1Network
+    from engines.evaluation.networks import P1Network
 
     tally, segmenter = Tally(CLASSES), P1Network(network, CLASSES)
     for pair in shown:

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from engines.evaluation.networks import P1Network, P2Network
 from engines.models.deeplab import DeepLab, ModelConfig
-from engines.models.segmenters import P1Network, P2Network
 from engines.spec import InputSpec
 
 CLASSES = ("dark", "bright")
