@@ -78,6 +78,13 @@ class OutputSpec:
     """Index of the class that `alpha` cuts out; None for scenes without a subject."""
 
     @property
+    def mask_planes(self) -> tuple[str, ...]:
+        """The outputs that masks are made of: with two classes and a subject alpha against a half says it all."""
+        if self.subject is None:
+            return ("labels",)
+        return ("alpha",) if len(self.classes) == 2 else ("alpha", "labels")
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The outputs of the graph, in its order."""
         return ("logits", "labels") if self.subject is None else ("logits", "alpha", "labels")

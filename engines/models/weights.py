@@ -20,7 +20,7 @@ from engines.models.fully_connected import decimated_into
 from engines.models.published import PUBLISHED, imagenet_file
 from engines.models.voc_context import context_into
 
-__all__ = ["init_from", "load_backbone", "load_backbone_weights", "voc_deeplab"]
+__all__ = ["init_from", "load_backbone_weights", "voc_deeplab"]
 
 NESTED_UNDER = ("weights", "state_dict", "model")
 """Where files that hold more than a state dict keep it; `weights` is our own checkpoint's."""
@@ -51,11 +51,6 @@ def load_backbone_weights(model: DeepLab, source: str) -> str:
     tensors = _tensors(path)
     said = _fill_backbone(model.backbone, tensors, path)
     return "; ".join(told for told in (said, decimated_into(model, tensors), context_into(model, tensors)) if told)
-
-
-def load_backbone(backbone: nn.Module, path: Path) -> str:
-    """The same for a backbone alone, from a file."""
-    return _fill_backbone(backbone, _tensors(path), path)
 
 
 def init_from(

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from engines.names import resolve
 from engines.runtime import Engine, open_engine
+from engines.spec import OutputSpec
 from pipeline.frame import Frame
 from pipeline.settings import Settings
 from pipeline.stages import PlainStage, StageContext
@@ -38,7 +39,7 @@ class Segment(PlainStage):
         engine = open_engine(
             spec,
             backend=self.context.backend,
-            outputs=outputs_wanted(spec.output.classes, spec.output.subject, self.context.options),
+            outputs=outputs_wanted(spec.output, self.context.options),
             n_threads=self.context.n_threads,
             precision_hint=self.context.options.get("arithmetic", "auto"),
         )
@@ -51,7 +52,7 @@ class Segment(PlainStage):
         engine: Engine = prepared
         self._engine = engine
         output = engine.spec.output
-        self._outputs = outputs_wanted(output.classes, output.subject, self.context.options)
+        self._outputs = outputs_wanted(output, self.context.options)
         told = {"engine": engine.spec.label, "backend": engine.backend, "choice": engine.choice}
         self.context.tell({"type": "engine", **told})
 
@@ -75,12 +76,9 @@ class Segment(PlainStage):
         self._opened.clear()
 
 
-def outputs_wanted(classes: tuple[str, ...], subject: int | None, options: Any) -> tuple[str, ...]:
+def outputs_wanted(output: OutputSpec, options: Any) -> tuple[str, ...]:
     """Which planes the engine writes: what the next stage reads, and no more."""
     if options.get("crf", "off") != "off":
         return ("logits",)
     logits = ("logits",) if options.get("tap") else ()
-    if subject is None:
-        return (*logits, "labels")
-    # Two classes need no label map: it is alpha against a half.
-    return (*logits, "alpha") if len(classes) == 2 else (*logits, "alpha", "labels")
+    return (*logits, *output.mask_planes)

@@ -10,13 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from engines.names import resolve
-from engines.spec import OutputSpec
 from pipeline.errors import SinkError
 from pipeline.frame import Frame
 from pipeline.settings import Settings
 from pipeline.stages import PlainStage, StageContext
 
-__all__ = ["Tap", "planes_of_masks"]
+__all__ = ["Tap"]
 
 
 class Tap(PlainStage):
@@ -36,7 +35,7 @@ class Tap(PlainStage):
 
     def prepare(self, settings: Settings) -> tuple[str, ...]:
         """Learn which planes this engine fills."""
-        return ("tensor_bgr", "logits", *planes_of_masks(resolve(settings.engine).output))
+        return ("tensor_bgr", "logits", *resolve(settings.engine).output.mask_planes)
 
     def use(self, prepared: Any) -> None:
         """Follow another engine from the next frame on."""
@@ -50,10 +49,3 @@ class Tap(PlainStage):
             np.savez(path, **planes)
         except OSError as error:
             raise SinkError(f"tap {path}: {error.strerror}; the frames before it are kept") from error
-
-
-def planes_of_masks(output: OutputSpec) -> tuple[str, ...]:
-    """Which of `alpha` and `labels` an engine of this output fills."""
-    if output.subject is None:
-        return ("labels",)
-    return ("alpha",) if len(output.classes) == 2 else ("alpha", "labels")

@@ -13,7 +13,7 @@ from engines.models.backbones import MobileNetV2, ResNet
 from engines.models.config import ModelConfig
 from engines.models.deeplab import DeepLab, build
 from engines.models.v1 import DeepLabV1
-from engines.models.weights import init_from, load_backbone, load_backbone_weights, voc_deeplab
+from engines.models.weights import init_from, load_backbone_weights, voc_deeplab
 
 pytestmark = pytest.mark.torch
 
@@ -31,7 +31,7 @@ def test_weights_that_lack_a_tensor_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "lacking.npz", **arrays)
 
     with pytest.raises(CheckpointError, match=r"lacking\.npz.*features\.5\.conv\.0\.0\.weight"):
-        load_backbone(MobileNetV2(), tmp_path / "lacking.npz")
+        load_backbone_weights(build(SMALL, 2), str(tmp_path / "lacking.npz"))
 
 
 @pytest.mark.parametrize("name", ["text.npz", "missing.npz", "text.pth", "missing.pt"])
@@ -41,7 +41,7 @@ def test_weights_that_cannot_be_read_are_refused(tmp_path: Path, name: str) -> N
         (tmp_path / name).write_text("none")
 
     with pytest.raises(CheckpointError, match=name):
-        load_backbone(MobileNetV2(), tmp_path / name)
+        load_backbone_weights(build(SMALL, 2), str(tmp_path / name))
 
 
 def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "numbers.pth")
 
     with pytest.raises(CheckpointError, match="holds no state dict"):
-        load_backbone(MobileNetV2(), tmp_path / "numbers.pth")
+        load_backbone_weights(build(SMALL, 2), str(tmp_path / "numbers.pth"))
 
 
 def test_loading_takes_the_backbone_and_says_what_it_leaves(tmp_path: Path) -> None:
@@ -248,8 +248,8 @@ def test_the_given_weights_load(shared_data: Path) -> None:
     """Both published files fill every tensor of the backbone, and the VOC one its whole network."""
     folder = shared_data / "weights"
 
-    load_backbone(MobileNetV2(), folder / "mobilenet_v2_1.0_224_imagenet.npz")
-    load_backbone(MobileNetV2(), folder / "deeplabv3_mnv2_voc.npz")
+    load_backbone_weights(build(SMALL, 2), str(folder / "mobilenet_v2_1.0_224_imagenet.npz"))
+    load_backbone_weights(build(SMALL, 2), str(folder / "deeplabv3_mnv2_voc.npz"))
     voc_deeplab(folder / "deeplabv3_mnv2_voc.npz")
 
 
