@@ -1,6 +1,5 @@
 """`train`: from a config to checkpoints, a report and, where the config has `export`, an engine."""
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -44,7 +43,7 @@ def train(config: Path, out: Path, resume: bool, dry_run: bool, overrides: tuple
         outcome = run(loaded, out, resume, watchers)
     if not outcome.is_finished:
         raise KeyboardInterrupt
-    if os.environ.get("RANK", "0") != "0":  # torchrun: the first process speaks and writes for all
+    if not outcome.is_first:  # of several processes one speaks and exports for all
         return
     click.echo(f"train: finished after {outcome.step} steps, best mIoU {outcome.best_miou:.4f}, {out / 'best.pt'}")
     click.echo(f"train: read {out / 'report.md'}; tensorboard --logdir {shlex.quote(str(out))}")

@@ -92,6 +92,7 @@ class _Run:
             state.best_miou,
             tuple(self.losses),
             best_path if best_path.exists() else None,
+            self.steps.process.is_first,
         )
         if is_stopped and not outcome.is_finished:
             tell(self.watchers, f"stopped at step {state.step}, saved {self.out / LAST}; go on with --resume")

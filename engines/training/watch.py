@@ -95,6 +95,8 @@ class Outcome:
     """Of this run's steps, in order."""
     best_path: Path | None = None
     """`best.pt`, where one was kept."""
+    is_first: bool = True
+    """Whether this process speaks and writes for all; the others have nothing to say."""
 
 
 class Watcher:
