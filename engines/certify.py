@@ -53,12 +53,10 @@ def reference_of(spec: EngineSpec, against: str | None = None) -> EngineSpec:
         reference = resolve(against)
     else:
         path, manifest = manifest_of(spec)
-        size = (spec.input.width, spec.input.height)
-        fitting = [g for g in manifest.graphs if (g.width, g.height) == size and g.precision == "fp32" and g.batch == 1]
+        size = spec.input.size
+        fitting = [g for g in manifest.graphs if g.size == size and g.precision == "fp32" and g.batch == 1]
         if not fitting:
-            raise EngineNotFound(
-                f"{path} lists no fp32 graph of {size[0]}x{size[1]} to compare with; name one with --against"
-            )
+            raise EngineNotFound(f"{path} lists no fp32 graph of {size} to compare with; name one with --against")
         reference = spec_of(manifest, fitting[0], path.parent)
     if spec.batch != 1 or reference.batch != 1:
         raise EngineMismatch(f"{spec.label} against {reference.label}: a stream takes graphs of batch 1, certify those")

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from configs import near_matches
 from engines.errors import EngineMismatch, EngineNotFound
 from engines.machine import machine_kind
+from engines.size import WXH, Size
 from engines.spec import EngineSpec, Graph, InputSpec, Manifest, OutputSpec, sha256_of
 
 __all__ = ["KnownEngine", "check_file", "known_engines", "read_manifest", "resolve", "search_folders", "spec_of"]
@@ -30,7 +31,7 @@ ZOO = Path(__file__).parent / "zoo"
 FAKE = "fake"
 """Prefix of the engine without a file; see `engines.runtime.fake_engine`."""
 
-_TEXT = re.compile(r"(?P<name>.+?)(@(?P<width>\d+)[xX](?P<height>\d+))?(:(?P<precision>\w+))?")
+_TEXT = re.compile(rf"(?P<name>.+?)(@(?P<size>{WXH}))?(:(?P<precision>\w+))?")
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def resolve(text: str | Path) -> EngineSpec:
     match = _TEXT.fullmatch(text)
     if match is None:
         raise EngineNotFound(f"engine {text!r}: expected NAME[@WxH][:precision] or a path")
-    size = (int(match["width"]), int(match["height"])) if match["width"] else None
+    size = Size.from_text(match["size"]) if match["size"] else None
     manifest_path = _manifest_path(match["name"])
     manifest = read_manifest(manifest_path)
     spec = spec_of(manifest, _pick(manifest, manifest_path, size, match["precision"]), manifest_path.parent)
@@ -173,15 +174,15 @@ def _manifest_path(name: str) -> Path:
     raise EngineNotFound(f"no engine called {name!r}; {hint} (searched {where})")
 
 
-def _pick(manifest: Manifest, path: Path, size: tuple[int, int] | None, precision: str | None) -> Graph:
+def _pick(manifest: Manifest, path: Path, size: Size | None, precision: str | None) -> Graph:
     default = next((graph for graph in manifest.graphs if graph.file == manifest.default_graph), manifest.graphs[0])
     fitting = [
         graph
         for graph in manifest.graphs
-        if size in (None, (graph.width, graph.height)) and precision in (None, graph.precision) and graph.batch == 1
+        if size in (None, graph.size) and precision in (None, graph.precision) and graph.batch == 1
     ]
     if not fitting:
-        asked = " ".join(word for word in (f"{size[0]}x{size[1]}" if size else "", precision or "") if word)
+        asked = " ".join(word for word in (str(size or ""), precision or "") if word)
         raise EngineNotFound(f"engine {manifest.name!r} has no graph {asked}; {path} lists {_graphs(manifest)}")
     if default in fitting:
         chosen = default
@@ -198,7 +199,7 @@ def _certified_here(chosen: Graph, fitting: list[Graph]) -> Graph:
     fastest, best = chosen, 1.0
     for graph in fitting:
         certificate = graph.certified.get(here)
-        if (graph.width, graph.height) != (chosen.width, chosen.height) or certificate is None:
+        if graph.size != chosen.size or certificate is None:
             continue
         if certificate.against == chosen.file and certificate.speedup > best:
             fastest, best = graph, certificate.speedup
@@ -206,10 +207,7 @@ def _certified_here(chosen: Graph, fitting: list[Graph]) -> Graph:
 
 
 def _graphs(manifest: Manifest) -> str:
-    return ", ".join(
-        f"{graph.width}x{graph.height} {graph.precision}" + (f" x{graph.batch}" if graph.batch > 1 else "")
-        for graph in manifest.graphs
-    )
+    return ", ".join(graph.label for graph in manifest.graphs)
 
 
 def _from_onnx(path: Path) -> EngineSpec:

@@ -11,11 +11,12 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from configs import Options
+from engines.size import Size
 
 __all__ = [
     "Calibration",
@@ -59,6 +60,16 @@ class InputSpec:
     height: int
     width: int
     resize: ResizeRule = ResizeRule.LETTERBOX
+
+    @classmethod
+    def of(cls, size: Size, resize: ResizeRule = ResizeRule.LETTERBOX) -> Self:
+        """For frames brought to that size."""
+        return cls(size.height, size.width, resize)
+
+    @property
+    def size(self) -> Size:
+        """(width, height)."""
+        return Size(self.width, self.height)
 
     def shape(self, batch: int = 1) -> tuple[int, int, int, int]:
         """(batch, height, width, 3)."""
@@ -159,6 +170,16 @@ class Graph(Options):
     certified: dict[str, Certificate] = {}
     """Kind of machine (`engines.machine.machine_kind`) to what was measured there."""
 
+    @property
+    def size(self) -> Size:
+        """(width, height)."""
+        return Size(self.width, self.height)
+
+    @property
+    def label(self) -> str:
+        """`512x288 fp32`; `x4` follows for a batch of four."""
+        return _label(self.size, self.precision, self.batch)
+
 
 class Manifest(Options):
     """The JSON beside the graphs: `<name>.json`."""
@@ -214,8 +235,7 @@ class EngineSpec:
     @property
     def label(self) -> str:
         """`person 512x288 fp32`, as logs and reports name it; `x4` follows for a batch of four."""
-        batch = f" x{self.batch}" if self.batch > 1 else ""
-        return f"{self.name} {self.input.width}x{self.input.height} {self.precision}{batch}"
+        return f"{self.name} {_label(self.input.size, self.precision, self.batch)}"
 
     def output_shape(self, output: str, batch: int | None = None) -> tuple[int, ...]:
         """Shape of one output, for the graph's own batch unless told; see `OutputSpec` for the types."""
@@ -230,6 +250,10 @@ class EngineSpec:
     def output_dtype(self, output: str) -> str:
         """NumPy's name of the output's type."""
         return "float32" if output == "logits" else "uint8"
+
+
+def _label(size: Size, precision: str, batch: int) -> str:
+    return f"{size} {precision}" + (f" x{batch}" if batch > 1 else "")
 
 
 def sha256_of(path: Path) -> str:

@@ -209,7 +209,7 @@ def _engines() -> list[Finding]:
             continue
         try:
             for graph in known.manifest.graphs:
-                resolve(f"{known.manifest_path}@{graph.width}x{graph.height}:{graph.precision}")
+                resolve(f"{known.manifest_path}@{graph.size}:{graph.precision}")
         except EngineError as error:
             findings.append(Finding("Engines", Verdict.FAIL, str(error), "fetch or export it again"))
         else:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from engines.commands.labelled import Labelled, data_options
-from engines.commands.options import Size, need_torch, wxh
+from engines.commands.options import need_torch, wxh
 from engines.commands.progress import Progress
+from engines.size import DEFAULT_SIZE, Size
 
 if TYPE_CHECKING:
     from engines.evaluation.targets import Protocol
@@ -21,7 +22,7 @@ __all__ = ["compare"]
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
 @data_options
-@click.option("--size", type=wxh, help="Of checkpoints; default: the engine's, or 512x288 without an engine.")
+@click.option("--size", type=wxh, help=f"Of checkpoints; default: the engine's, or {DEFAULT_SIZE} without an engine.")
 @click.option("--protocol", type=click.Choice(["P1", "P2"]), help="Of two checkpoints; default P2.")
 @click.option("--backend", default="auto", show_default=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
@@ -46,7 +47,7 @@ def compare(
         raise click.UsageError("P1 is the protocol of checkpoints; an engine has one fixed size, so compare under P2")
     if size is None:
         sizes = [served_size(target) for target in (first, second) if not is_checkpoint(target)]
-        size = sizes[0] if sizes else (512, 288)
+        size = sizes[0] if sizes else DEFAULT_SIZE
     with ExitStack() as stack:
         both = [
             stack.enter_context(

@@ -67,7 +67,7 @@ def _classes(text: str | None) -> tuple[str, ...] | None:
 
 
 def _tell(report: "DataReport", path: Path) -> None:
-    sizes = ", ".join(f"{n} of {width}x{height}" for (width, height), n in report.sizes.most_common(3))
+    sizes = ", ".join(f"{n} of {size}" for size, n in report.sizes.most_common(3))
     others = "" if len(report.sizes) <= 3 else f", and {len(report.sizes) - 3} more sizes"
     click.echo(f"{path}: {report.n_pictures} pictures; {sizes}{others}")
     wide = max(len(name) for _, name, _, _ in report.shares())

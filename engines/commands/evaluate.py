@@ -7,8 +7,9 @@ import click
 
 from engines.commands.labelled import Labelled, data_options
 from engines.commands.lists import Lists
-from engines.commands.options import Size, need_torch, wxh
+from engines.commands.options import need_torch, wxh
 from engines.commands.progress import Progress
+from engines.size import DEFAULT_SIZE, Size
 
 if TYPE_CHECKING:
     from engines.evaluation.evaluate import Evaluation, Seen
@@ -27,7 +28,7 @@ STRIDES: "dict[str, OutputStride]" = {"8": 8, "16": 16, "32": 32}
 @click.argument("target", metavar="ENGINE|CHECKPOINT|ONNX")
 @data_options
 @click.option("--protocol", type=click.Choice(["P1", "P2"]), help="Default: P1 for a checkpoint, P2 for a graph.")
-@click.option("--size", type=wxh, default="512x288", help="Of P2 with a checkpoint.", show_default=True)
+@click.option("--size", type=wxh, default=str(DEFAULT_SIZE), help="Of P2 with a checkpoint.", show_default=True)
 @click.option("--backend", default="auto", show_default=True)
 @click.option(
     "--scales", type=float, multiple=True, default=(1.0,), help="Average over inputs of these sizes: 0.5 1 1.5."

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engines.commands.options import Size, need_torch, wxh
+from engines.commands.options import need_torch, wxh
+from engines.size import DEFAULT_SIZE, Size
 
 if TYPE_CHECKING:
     from engines.export.publish import Wanted
@@ -15,14 +16,13 @@ __all__ = ["export"]
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 METHODS = ("mse", "percentile", "minmax")
-DEFAULT_SIZE = (512, 288)
 
 
 @click.command()
 @click.argument("source", metavar="CHECKPOINT|ENGINE", required=False)
 @click.option("--voc-weights", type=click.Path(path_type=Path), help="Instead: the Pascal VOC .npz, for development.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the engine.")
-@click.option("--size", "sizes", type=wxh, multiple=True, help="Repeat for several; default: 512x288.")
+@click.option("--size", "sizes", type=wxh, multiple=True, help=f"Repeat for several; default: {DEFAULT_SIZE}.")
 @click.option("--precision", "precisions", type=click.Choice(PRECISIONS), multiple=True, help="Default: fp32.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, help="Pictures a call; a stream takes 1.")
 @click.option("--calib", type=click.Path(path_type=Path), help="Folder of real pictures; int8 needs it.")
@@ -89,7 +89,7 @@ def _from_engine(source: str, wanted: "Wanted", samples: Path | None) -> tuple[P
 
     path, _ = manifest_of(resolve(source))
     manifest = read_manifest(path)
-    sizes = wanted.sizes or [(graph.width, graph.height) for graph in manifest.graphs if graph.precision == "fp32"]
+    sizes = wanted.sizes or [graph.size for graph in manifest.graphs if graph.precision == "fp32"]
     samples_bgr = [] if samples is None else letterboxed_samples(samples, sizes, manifest.resize)
     return path, add_graphs(path, wanted, samples_bgr)
 

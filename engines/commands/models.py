@@ -2,7 +2,8 @@
 
 import click
 
-from engines.commands.options import Size, need_torch, wxh
+from engines.commands.options import need_torch, wxh
+from engines.size import Size
 
 __all__ = ["models"]
 
@@ -33,8 +34,7 @@ def models(
     for option, asked, known in (("--version", versions, VERSIONS), ("--backbone", backbones, BACKBONE_NAMES)):
         if unknown := set(asked) - set(known):
             raise click.BadParameter(f"{', '.join(sorted(unknown))}: expected {', '.join(known)}", param_hint=option)
-    width, height = size
-    click.echo(f"{width}x{height}, {n_classes} classes")
+    click.echo(f"{size}, {n_classes} classes")
     click.echo(HEADER)
     for version in VERSIONS:
         for backbone in BACKBONE_NAMES:
@@ -46,7 +46,7 @@ def models(
             config = papers_config(version, backbone, stride)
             with torch.device("meta"):
                 model = build(config, n_classes)
-            facts = facts_of(model, height, width)
+            facts = facts_of(model, size.height, size.width)
             sees = f"{facts.receptive_px} px" + (" + all" if facts.sees_whole_image else "")
             click.echo(
                 f"{version:8} {backbone:20} {stride:6} {facts.n_parameters / 1e6:9.2f} M {facts.gmac:8.2f} {sees:>12}"

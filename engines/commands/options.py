@@ -3,19 +3,17 @@
 import click
 
 from engines.errors import BackendUnavailable
+from engines.size import Size
 
-__all__ = ["Size", "need_torch", "wxh"]
-
-Size = tuple[int, int]
-"""(width, height)."""
+__all__ = ["need_torch", "wxh"]
 
 
 def wxh(text: str) -> Size:
-    """`WxH` on the command line, (width, height) inside."""
-    width, _, height = text.lower().partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        raise click.BadParameter(f"{text!r}: expected WIDTHxHEIGHT, such as 512x288")
-    return int(width), int(height)
+    """A size on the command line."""
+    try:
+        return Size.from_text(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def need_torch() -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from engines.commands.options import Size, wxh
+from engines.commands.options import wxh
+from engines.size import Size
 
 __all__ = ["shapes_clip"]
 
@@ -20,4 +21,4 @@ def shapes_clip(out: Path, n_shapes: int, size: Size, seconds: float) -> None:
 
     n_frames = max(1, round(seconds * 30))
     write_clip(out, MovingShapes(n_shapes + 1, *size), n_frames)
-    click.echo(f"shapes-clip: {out}, {n_frames} frames of {size[0]}x{size[1]} at 30 fps")
+    click.echo(f"shapes-clip: {out}, {n_frames} frames of {size} at 30 fps")

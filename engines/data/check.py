@@ -21,6 +21,7 @@ from engines.data.formats.files import FilePair, PairFiles
 from engines.data.known import KNOWN
 from engines.data.pairs import Dataset, read_image, read_indices
 from engines.errors import DataError
+from engines.size import Size
 
 __all__ = ["DataReport", "check"]
 
@@ -70,7 +71,7 @@ class DataReport:
                 {"index": index, "name": name, "pixels": round(of_pixels, 6), "pictures": round(of_pictures, 6)}
                 for index, name, of_pixels, of_pictures in self.shares()
             ],
-            "sizes": {f"{width}x{height}": n for (width, height), n in self.sizes.most_common()},
+            "sizes": {str(size): n for size, n in self.sizes.most_common()},
             "faults": self.faults,
             "remarks": self.remarks,
         }
@@ -81,7 +82,7 @@ class _Seen:
     """What one picture gave."""
 
     name: str
-    size: tuple[int, int] | None = None
+    size: Size | None = None
     counts: NDArray[np.int64] | None = None
     fault: tuple[str, str] | None = None
 
@@ -126,7 +127,7 @@ def _look(dataset: Dataset, index: int) -> _Seen:
         pair = dataset[index]
     except DataError as error:
         return _Seen(dataset.names[index], fault=("unreadable", str(error)))
-    return _Seen(pair.name, pair.image_bgr.shape[1::-1], _counts(pair.label_map))
+    return _Seen(pair.name, Size.of(pair.image_bgr), _counts(pair.label_map))
 
 
 def _look_at_files(file: FilePair, table: NDArray[np.uint8] | None) -> _Seen:
@@ -134,18 +135,17 @@ def _look_at_files(file: FilePair, table: NDArray[np.uint8] | None) -> _Seen:
         return _Seen(file.name, fault=("images without a mask", f"{file.image.name}: no {file.mask}"))
     try:
         image_bgr = read_image(file.image)
-        height, width = image_bgr.shape[:2]
-        label_map = np.full((height, width), IGNORE, np.uint8) if file.mask is None else read_indices(file.mask)
+        label_map = np.full(image_bgr.shape[:2], IGNORE, np.uint8) if file.mask is None else read_indices(file.mask)
     except DataError as error:
         return _Seen(file.name, fault=("unreadable", str(error)))
     fault = None
     torn = [path for path in (file.image, file.mask) if path is not None and _is_torn(path)]
     if torn:
         fault = ("torn files", f"{torn[0]}: the end is missing, copy it again")
-    if label_map.shape != (height, width):
-        told = f"{file.name}: mask {label_map.shape[1]}x{label_map.shape[0]}, image {width}x{height}"
-        fault = ("sizes that differ", told)
-    return _Seen(file.name, (width, height), _counts(label_map if table is None else table[label_map]), fault)
+    size = Size.of(image_bgr)
+    if Size.of(label_map) != size:
+        fault = ("sizes that differ", f"{file.name}: mask {Size.of(label_map)}, image {size}")
+    return _Seen(file.name, size, _counts(label_map if table is None else table[label_map]), fault)
 
 
 def _is_torn(path: Path) -> bool:

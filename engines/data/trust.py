@@ -24,7 +24,7 @@ from torch import Tensor
 from engines.data import IGNORE
 from engines.data.datasets import Distrust
 from engines.data.pairs import Dataset, Pair
-from engines.models.deeplab import SIDE_MULTIPLE
+from engines.size import SIDE_MULTIPLE
 
 __all__ = ["Believed", "Teacher", "Witness", "believed"]
 

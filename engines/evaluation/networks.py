@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from engines.evaluation.segmenters import Planes, brought_back
 from engines.geometry import Geometry, fit, resize_into
-from engines.models.deeplab import SIDE_MULTIPLE, DeepLab
+from engines.models.deeplab import DeepLab
+from engines.size import SIDE_MULTIPLE
 from engines.spec import InputSpec
 
 __all__ = ["P1_LONGER_SIDE_PX", "P1Network", "P2Network"]

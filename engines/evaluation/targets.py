@@ -12,13 +12,13 @@ from typing import Literal
 
 from engines.errors import EngineError, InputSizeError
 from engines.evaluation.segmenters import Averaged, P2Engine, Refined, Segmenter
-from engines.spec import EngineSpec, InputSpec, ResizeRule
+from engines.size import DEFAULT_SIZE, SIDE_MULTIPLE, Size
+from engines.spec import EngineSpec, InputSpec
 
 __all__ = ["OutputStride", "Protocol", "Target", "is_checkpoint", "opened", "served_size"]
 
 Protocol = Literal["P1", "P2"]
 OutputStride = Literal[8, 16, 32]
-SIDE_MULTIPLE = 32
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,11 @@ def is_checkpoint(target: str) -> bool:
     return Path(target).suffix == ".pt"
 
 
-def served_size(engine: str) -> tuple[int, int]:
-    """(width, height) of a graph."""
+def served_size(engine: str) -> Size:
+    """Of a graph."""
     from engines.names import resolve
 
-    spec = resolve(engine).input
-    return spec.width, spec.height
+    return resolve(engine).input.size
 
 
 @contextmanager
@@ -53,7 +52,7 @@ def opened(
     target: str,
     *,
     protocol: Protocol | None = None,
-    size: tuple[int, int] = (512, 288),
+    size: Size = DEFAULT_SIZE,
     backend: str = "auto",
     scales: Sequence[float] = (1.0,),
     flips: bool = False,
@@ -64,7 +63,7 @@ def opened(
 
     Args:
         target: `NAME.pt`, or whatever `engines.names.resolve` understands.
-        size: (width, height) of P2 with a checkpoint.
+        size: of P2 with a checkpoint.
         backend: of a graph.
         scales: of the input, probabilities are averaged; other than 1 for checkpoints only.
         flips: average with the mirrored picture too.
@@ -95,7 +94,7 @@ def opened(
 def _checkpoint(
     path: Path,
     protocol: Protocol,
-    size: tuple[int, int],
+    size: Size,
     scales: Sequence[float],
     flips: bool,
     output_stride: OutputStride | None,
@@ -105,10 +104,10 @@ def _checkpoint(
     from engines.models.deeplab import with_output_stride
     from engines.training.checkpoint import Checkpoint
 
-    if protocol == "P2" and any(side % SIDE_MULTIPLE or not side for side in size):
+    if protocol == "P2" and not size.is_in(SIDE_MULTIPLE):
         raise InputSizeError(
-            f"size {size[0]}x{size[1]} is not in multiples of {SIDE_MULTIPLE}, so no graph of it could be exported; "
-            "name one such as 512x288"
+            f"size {size} is not in multiples of {SIDE_MULTIPLE}, so no graph of it could be exported; "
+            f"name one such as {DEFAULT_SIZE}"
         )
     checkpoint = Checkpoint.load(path)
     network, meaning = checkpoint.network(), checkpoint.meaning
@@ -117,18 +116,13 @@ def _checkpoint(
     segmenters: list[Segmenter] = [
         P1Network(network, meaning.classes, round(P1_LONGER_SIDE_PX * scale))
         if protocol == "P1"
-        else P2Network(network, meaning.classes, _scaled(size, scale, meaning.resize))
+        else P2Network(network, meaning.classes, InputSpec.of(size.scaled(scale), meaning.resize))
         for scale in scales
     ]
     stride = "" if output_stride is None else f", output stride {output_stride}"
-    key = "P1" if protocol == "P1" else f"P2@{size[0]}x{size[1]}"
-    title = f"{path.name}{f' {size[0]}x{size[1]}' if protocol == 'P2' else ''}{stride}"
+    key = "P1" if protocol == "P1" else f"P2@{size}"
+    title = f"{path.name}{f' {size}' if protocol == 'P2' else ''}{stride}"
     return Target(_dressed(segmenters, scales, flips, crf), title, meaning.palette, key)
-
-
-def _scaled(size: tuple[int, int], scale: float, resize: ResizeRule) -> InputSpec:
-    width, height = (max(1, round(side * scale / SIDE_MULTIPLE)) * SIDE_MULTIPLE for side in size)
-    return InputSpec(height, width, resize) if scale != 1 else InputSpec(size[1], size[0], resize)
 
 
 def _dressed(segmenters: list[Segmenter], scales: Sequence[float], flips: bool, crf: str | None) -> Segmenter:

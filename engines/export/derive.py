@@ -18,6 +18,7 @@ from engines.errors import DataError, ExportError
 from engines.export.difference import Answer, answers_of_graph, difference_of, stacked
 from engines.export.quantise.ranges import Method
 from engines.geometry import fit, resize_into
+from engines.size import Size
 from engines.spec import Calibration, Graph, InputSpec, Precision, sha256_of
 
 if TYPE_CHECKING:
@@ -129,9 +130,9 @@ def pictures_of(folder: Path, spec: InputSpec, n: int = N_SAMPLES, prefix: str =
         yield tensor_bgr
 
 
-def file_of(name: str, width: int, height: int, precision: Precision, batch: int = 1) -> str:
+def file_of(name: str, size: Size, precision: Precision, batch: int = 1) -> str:
     """`person-512x288-int8.onnx`; `-x4` stands before the precision for a batch of four."""
-    return f"{name}-{width}x{height}{f'-x{batch}' if batch > 1 else ''}-{precision}.onnx"
+    return f"{name}-{size}{f'-x{batch}' if batch > 1 else ''}-{precision}.onnx"
 
 
 def _quantised(

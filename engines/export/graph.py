@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from engines.errors import ExportError, InputSizeError
 from engines.export.derive import Samples
 from engines.export.difference import Answer, answers_of_graph, difference_of, noise, stacked
-from engines.models.deeplab import SIDE_MULTIPLE, DeepLab
+from engines.models.deeplab import DeepLab
+from engines.size import SIDE_MULTIPLE
 from engines.spec import INPUT_NAME, LOGITS_STRIDE, Graph, OutputSpec, ResizeRule, sha256_of
 
 __all__ = [

@@ -20,6 +20,7 @@ from engines.export.derive import CalibrationSet, Samples, derived_graph, file_o
 from engines.export.difference import answers_of_graph, noise, stacked
 from engines.names import check_file, read_manifest, spec_of
 from engines.record import record_scores, write_manifest
+from engines.size import Size
 from engines.spec import Graph, InputSpec, Manifest, Precision, ResizeRule
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ __all__ = [
 class Wanted:
     """Which graphs to write."""
 
-    sizes: Sequence[tuple[int, int]]
-    """(width, height) of each."""
+    sizes: Sequence[Size]
     precisions: Sequence[Precision] = ("fp32",)
     batch: int = 1
     calibration: CalibrationSet | None = None
@@ -99,15 +99,15 @@ def engine_from_network(
 
     out.mkdir(parents=True, exist_ok=True)
     graphs: list[Graph] = []
-    for width, height in wanted.sizes:
+    for size in wanted.sizes:
         is_kept = "fp32" in wanted.precisions
-        file = file_of(name, width, height, "fp32", wanted.batch)
+        file = file_of(name, size, "fp32", wanted.batch)
         fp32 = out / (file if is_kept else f"{file}.basis.onnx")
         try:
-            wanted.say(f"{width}x{height} fp32")
-            graph, samples = export_graph(network, meaning, width, height, fp32, samples_bgr, wanted.batch)
+            wanted.say(f"{size} fp32")
+            graph, samples = export_graph(network, meaning, size.width, size.height, fp32, samples_bgr, wanted.batch)
             graphs += [graph] if is_kept else []
-            graphs += _derived(fp32, InputSpec(height, width, meaning.resize), name, wanted, out, samples)
+            graphs += _derived(fp32, InputSpec.of(size, meaning.resize), name, wanted, out, samples)
         finally:
             if not is_kept:
                 fp32.unlink(missing_ok=True)
@@ -155,22 +155,22 @@ def add_graphs(manifest_path: Path, wanted: Wanted, samples_bgr: Sequence[NDArra
         ExportError: see `derived_graph`.
     """
     manifest = read_manifest(manifest_path)
-    bases = {(g.width, g.height): g for g in manifest.graphs if g.precision == "fp32" and g.batch == wanted.batch}
+    bases = {g.size: g for g in manifest.graphs if g.precision == "fp32" and g.batch == wanted.batch}
     sizes = list(wanted.sizes or bases)
     if not sizes:
         raise EngineNotFound(f"{manifest_path} lists no fp32 graph to start from; export it from its checkpoint")
     graphs: list[Graph] = []
-    for width, height in sizes:
-        if (width, height) not in bases:
-            have = ", ".join(f"{w}x{h}" for w, h in bases)
+    for size in sizes:
+        if size not in bases:
+            have = ", ".join(map(str, bases))
             raise EngineNotFound(
-                f"{manifest_path} has no fp32 graph of {width}x{height} (it has {have or 'none'}); "
+                f"{manifest_path} has no fp32 graph of {size} (it has {have or 'none'}); "
                 "another size or batch is exported from the checkpoint"
             )
-        basis = spec_of(manifest, bases[width, height], manifest_path.parent)
+        basis = spec_of(manifest, bases[size], manifest_path.parent)
         check_file(basis)
         fitting = [picture for picture in samples_bgr if picture.shape == basis.input.shape()[1:]]
-        batches_bgr = stacked(fitting or noise(height, width), wanted.batch)
+        batches_bgr = stacked(fitting or noise(size.height, size.width), wanted.batch)
         samples = Samples(batches_bgr, answers_of_graph(basis.path, batches_bgr), is_noise=not fitting)
         graphs += _derived(basis.path, basis.input, manifest.name, wanted, manifest_path.parent, samples)
     write_manifest(
@@ -180,22 +180,22 @@ def add_graphs(manifest_path: Path, wanted: Wanted, samples_bgr: Sequence[NDArra
 
 
 def letterboxed_samples(
-    folder: Path, sizes: Sequence[tuple[int, int]], resize: ResizeRule = ResizeRule.LETTERBOX
+    folder: Path, sizes: Sequence[Size], resize: ResizeRule = ResizeRule.LETTERBOX
 ) -> list[NDArray[np.uint8]]:
-    """Ten of a folder's images at each (width, height), for the comparison of graph and network.
+    """Ten of a folder's images at each size, for the comparison of graph and network.
 
     Raises:
         DataError: no such folder, or no image in it.
     """
-    return [picture for width, height in sizes for picture in pictures_of(folder, InputSpec(height, width, resize))]
+    return [picture for size in sizes for picture in pictures_of(folder, InputSpec.of(size, resize))]
 
 
 def _derived(fp32: Path, spec: InputSpec, name: str, wanted: Wanted, out: Path, samples: Samples) -> list[Graph]:
     graphs = []
     for precision in wanted.precisions:
         if precision != "fp32":
-            wanted.say(f"{spec.width}x{spec.height} {precision}")
-            path = out / file_of(name, spec.width, spec.height, precision, wanted.batch)
+            wanted.say(f"{spec.size} {precision}")
+            path = out / file_of(name, spec.size, precision, wanted.batch)
             graphs.append(derived_graph(fp32, precision, path, spec, samples, wanted.calibration))
     return graphs
 

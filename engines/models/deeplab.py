@@ -17,10 +17,7 @@ from engines.models.v3 import v3_of
 from engines.models.v3plus import DeepLabV3Plus
 from engines.models.voc import DeepLabVOC
 
-__all__ = ["MODELS", "SIDE_MULTIPLE", "DeepLab", "ModelConfig", "build", "normalise", "with_output_stride"]
-
-SIDE_MULTIPLE = 32
-"""Heights and widths are multiples of this."""
+__all__ = ["MODELS", "DeepLab", "ModelConfig", "build", "normalise", "with_output_stride"]
 
 MODELS: dict[Version, Callable[[int, ModelConfig], DeepLab]] = {
     "v1": DeepLabV1,

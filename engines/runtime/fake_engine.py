@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 from configs import Options, near_matches
 from engines.errors import EngineError, EngineNotFound
 from engines.runtime.checked import Array, CheckedEngine
+from engines.size import DEFAULT_SIZE, Size
 from engines.spec import LOGITS_STRIDE, EngineSpec, InputSpec, OutputSpec, ResizeRule
 
 __all__ = ["SHAPE_BGR", "SHAPE_TOLERANCE", "FakeEngine", "FakeOptions", "fake_spec"]
@@ -30,8 +31,6 @@ codec, and narrow enough that an edge pixel mixed half with the background is no
 
 LOGIT = 6.0
 """Of the class that was found; minus this of the other: probs of 0.999994."""
-
-DEFAULT_SIZE = (512, 288)
 
 
 class FakeOptions(Options):
@@ -53,14 +52,10 @@ def fake_spec(text: str) -> EngineSpec:
     """
     head, _, query = text.partition("?")
     _, _, size = head.partition("@")
-    width, height = DEFAULT_SIZE
-    if size:
-        sides = size.lower().split("x")
-        if len(sides) != 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
-            raise EngineNotFound(f"engine {text!r}: size {size!r}, expected WIDTHxHEIGHT, such as fake@512x288")
-        width, height = int(sides[0]), int(sides[1])
-    if width % LOGITS_STRIDE or height % LOGITS_STRIDE:
-        raise EngineNotFound(f"engine {text!r}: {width}x{height} is not a multiple of {LOGITS_STRIDE} on both sides")
+    try:
+        width, height = Size.from_text(size, multiple_of=LOGITS_STRIDE) if size else DEFAULT_SIZE
+    except ValueError as error:
+        raise EngineNotFound(f"engine {text!r}: {error}") from None
     options = _options(text, query)
     blue, green, red = SHAPE_BGR
     return EngineSpec(

@@ -17,7 +17,8 @@ from engines.data.datasets import DatasetOptions
 from engines.data.loader import Source
 from engines.data.transforms import Augment
 from engines.export.graph import Meaning
-from engines.models.deeplab import SIDE_MULTIPLE, ModelConfig
+from engines.models.deeplab import ModelConfig
+from engines.size import ServedSize
 from engines.spec import ResizeRule
 from engines.training.delivery import Delivery
 from engines.training.recipe import BatchNorm, Distil, Losses, Optimiser, Schedule, Temporal
@@ -41,22 +42,12 @@ class Validation(DatasetOptions):
 
     name: str | None = None
     """In scores and reports; by default the prefix, else the last part of the path."""
-    size: str | None = None
+    size: ServedSize | None = None
     """`WxH` scores under P2 at this size; without it P1 (longer side 512)."""
     weight: float = Field(1.0, ge=0)
     """Of its mIoU in the mean that decides which checkpoint is best; 0 only watches."""
     limit: int | None = Field(None, gt=0)
     """At most so many pictures."""
-
-    @field_validator("size")
-    @classmethod
-    def _possible(cls, size: str | None) -> str | None:
-        if size is None:
-            return None
-        width, _, height = size.lower().partition("x")
-        if not all(side.isdigit() and int(side) and int(side) % SIDE_MULTIPLE == 0 for side in (width, height)):
-            raise ValueError(f"{size!r}: expected WIDTHxHEIGHT in multiples of {SIDE_MULTIPLE}, such as 512x288")
-        return size.lower()
 
     @property
     def title(self) -> str:

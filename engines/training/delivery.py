@@ -5,7 +5,6 @@ validation sets. The trap: an engine is found by its folder's or file's name, so
 `run_stream.py run clip.mp4 --engine runs/toy/engine/toy.json`.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -13,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from configs import Options
 from engines.data.pairs import Pair
 from engines.geometry import fit, resize_into
+from engines.size import DEFAULT_SIZE, ServedSize, Size
 from engines.spec import InputSpec, Precision
 from engines.training.seen.page import PAGE, table
 
@@ -36,7 +36,7 @@ N_SAMPLES = 10
 class Delivery(Options):
     """The engine that a finished training exports."""
 
-    sizes: tuple[str, ...] = Field(("512x288",), min_length=1)
+    sizes: tuple[ServedSize, ...] = Field((DEFAULT_SIZE,), min_length=1)
     """`WxH` in multiples of 32; the first is the default of the engine."""
     precisions: tuple[Precision, ...] = Field(("fp32",), min_length=1)
     """One graph a size and precision; int8 needs `calibration`."""
@@ -45,24 +45,11 @@ class Delivery(Options):
     licences: tuple[str, ...] = ()
     """Of the data, a line each, for the manifest."""
 
-    @field_validator("sizes")
-    @classmethod
-    def _sizes(cls, sizes: tuple[str, ...]) -> tuple[str, ...]:
-        for size in sizes:
-            if not re.fullmatch(r"\d+x\d+", size) or any(int(side) % 32 or not int(side) for side in size.split("x")):
-                raise ValueError(f"{size!r}: expected WIDTHxHEIGHT in multiples of 32, such as 512x288")
-        return sizes
-
     @model_validator(mode="after")
     def _calibrated(self) -> "Delivery":
         if "int8" in self.precisions and self.calibration is None:
             raise ValueError("int8 needs `calibration`: a folder of real pictures to measure its ranges on")
         return self
-
-    @property
-    def wxh(self) -> list[tuple[int, int]]:
-        """(width, height) of each size."""
-        return [(int(size.split("x")[0]), int(size.split("x")[1])) for size in self.sizes]
 
 
 def deliver(config: "TrainConfig", best: Path, out: Path, say: Callable[[str], None]) -> Path:
@@ -79,7 +66,7 @@ def deliver(config: "TrainConfig", best: Path, out: Path, say: Callable[[str], N
     from engines.training.validate import opened_sets
 
     assert config.export is not None, "without `export` in the config there is nothing to deliver"
-    sets, sizes = opened_sets(config), config.export.wxh
+    sets, sizes = opened_sets(config), config.export.sizes
     samples = [sample for size in sizes for sample in _samples(sets, size, config)]
     folder = config.export.calibration
     wanted = Wanted(sizes, config.export.precisions, calibration=None if folder is None else CalibrationSet(folder))
@@ -87,7 +74,7 @@ def deliver(config: "TrainConfig", best: Path, out: Path, say: Callable[[str], N
     manifest, graphs = engine_from_checkpoint(checkpoint, wanted, out / FOLDER, samples, config.export.licences)
     rows = []
     for graph in graphs:
-        named = f"{manifest}@{graph.width}x{graph.height}:{graph.precision}"
+        named = f"{manifest}@{graph.size}:{graph.precision}"
         with open_engine(named, outputs=("logits",)) as engine:
             for title, pairs in sets.items():
                 result = evaluate(P2Engine(engine), pairs)
@@ -109,11 +96,9 @@ def _add_to_report(page: Path, manifest: Path, rows: Sequence[tuple[str, str, st
     partial.replace(page)
 
 
-def _samples(
-    sets: "Mapping[str, Iterable[Pair]]", size: tuple[int, int], config: "TrainConfig"
-) -> list[NDArray[np.uint8]]:
+def _samples(sets: "Mapping[str, Iterable[Pair]]", size: Size, config: "TrainConfig") -> list[NDArray[np.uint8]]:
     """The first pictures of the validation sets as the engine will get them."""
-    spec = InputSpec(size[1], size[0], config.resize)
+    spec = InputSpec.of(size, config.resize)
     samples = []
     for pairs in sets.values():
         for pair in islice(pairs, N_SAMPLES // max(1, len(sets)) + 1):

@@ -47,5 +47,5 @@ def check_export(config: TrainConfig) -> None:
         DataError: the pictures for the calibration of int8 are not there.
     """
     if config.export is not None and config.export.calibration is not None:
-        width, height = config.export.wxh[0]
-        next(pictures_of(config.export.calibration, InputSpec(height, width, config.resize), n=1))
+        spec = InputSpec.of(config.export.sizes[0], config.resize)
+        next(pictures_of(config.export.calibration, spec, n=1))

@@ -57,5 +57,4 @@ def segmenter_of(network: DeepLab, config: TrainConfig, validation: Validation) 
     """A network under the protocol that a validation set names."""
     if validation.size is None:
         return P1Network(network, config.classes)
-    width, _, height = validation.size.partition("x")
-    return P2Network(network, config.classes, InputSpec(int(height), int(width), config.resize))
+    return P2Network(network, config.classes, InputSpec.of(validation.size, config.resize))

@@ -47,13 +47,12 @@ def _naive(clip: str, engine: str) -> dict[str, Any]:
     options.intra_op_num_threads = 2
     session = onnxruntime.InferenceSession(str(spec.path), options, providers=["CPUExecutionProvider"])
     capture = cv2.VideoCapture(clip)
-    size = (spec.input.width, spec.input.height)
 
     def one() -> bool:
         read, image_bgr = capture.read()
         if not read:
             return False
-        tensor = cv2.resize(image_bgr, size)[None]
+        tensor = cv2.resize(image_bgr, spec.input.size)[None]
         alpha = session.run(["alpha"], {INPUT_NAME: tensor})[0][0]
         height, width = image_bgr.shape[:2]
         weight = cv2.resize(np.asarray(alpha), (width, height)).astype(np.float32)[..., None] / 255.0

@@ -162,7 +162,7 @@ def _network(checkpoint: Path, spec: EngineSpec) -> Iterator[Segmenter]:
         ) from error
     from engines.evaluation.targets import opened
 
-    with opened(str(checkpoint), protocol="P2", size=(spec.input.width, spec.input.height)) as target:
+    with opened(str(checkpoint), protocol="P2", size=spec.input.size) as target:
         if target.segmenter.classes != spec.output.classes:
             raise EngineMismatch(
                 f"{checkpoint} has classes {', '.join(target.segmenter.classes)}, {spec.label} has "

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.size import Size
 from pipeline.sources.source import Image, fit_inside
 
 __all__ = ["ColourWriter", "DecodedFrame", "colour_told", "upright_size"]
@@ -47,11 +48,11 @@ def _turn(picture: Any) -> int:
     return int(round(picture.rotation / 90) % 4 * 90)
 
 
-def upright_size(picture: Any) -> tuple[int, int]:
-    """(width, height) as it should be seen."""
+def upright_size(picture: Any) -> Size:
+    """As it should be seen."""
     if _turn(picture) in (90, 270):
-        return picture.height, picture.width
-    return picture.width, picture.height
+        return Size(picture.height, picture.width)
+    return Size(picture.width, picture.height)
 
 
 def colour_told(picture: Any) -> str:

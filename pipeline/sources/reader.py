@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
+from engines.size import Size
 from pipeline.errors import SourceCause, SourceUnavailable
 from pipeline.sources.decoded import ColourWriter, DecodedFrame, colour_told, upright_size
 from pipeline.sources.source import OnEvent, nominal_rate
@@ -76,7 +77,7 @@ class VideoReader:
         self._anchor_raw: int | None = None
         self._anchor_ns = 0
         self._last_ns = -1
-        self._size: tuple[int, int] | None = None
+        self._size: Size | None = None
         self._frames = self._decode()
         self._held: DecodedFrame | None = next(self._frames, None)
         if self._held is None:
@@ -164,7 +165,7 @@ class VideoReader:
     def _notice_size(self, picture: Any) -> None:
         size = upright_size(picture)
         if self._size is not None and size != self._size and self.on_event is not None:
-            told = f"{self._size[0]}x{self._size[1]} became {size[0]}x{size[1]}"
+            told = f"{self._size} became {size}"
             self.on_event("size changed", f"{self._told}: {told}; letterboxed into the first size")
         self._size = size
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs import ConfigError, Options
+from engines.size import Size
 from pipeline.frame import StreamFormat
 
 __all__ = [
@@ -106,13 +107,14 @@ class Wanted:
         """
         size, at, rate = text.strip().partition("@")
         try:
-            width, height = (int(side) for side in size.lower().split("x")) if size else (None, None)
+            width, height = Size.from_text(size) if size or not at else (None, None)
             rate_hz = float(rate) if at else None
+            if rate_hz is not None and not 0 < rate_hz < 100_000:
+                raise ValueError(rate)
         except ValueError:
-            raise ConfigError(f"size {text!r}: expected WxH, WxH@FPS or @FPS, such as 1280x720@30") from None
-        numbers = [number for number in (width, height, rate_hz) if number is not None]
-        if not numbers or not all(0 < number < 100_000 for number in numbers):
-            raise ConfigError(f"size {text!r}: width, height and rate must be above 0, such as 1280x720@30")
+            raise ConfigError(
+                f"size {text!r}: expected WxH, WxH@FPS or @FPS with numbers above 0, such as 1280x720@30"
+            ) from None
         return cls(width, height, rate_hz)
 
 

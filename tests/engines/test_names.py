@@ -235,7 +235,7 @@ def test_the_fake_needs_no_file(world: Path) -> None:
     ("text", "told"),
     [
         ("fake@64", "expected WIDTHxHEIGHT"),
-        ("fake@65x32", "multiple of 4"),
+        ("fake@65x32", "multiples of 4"),
         ("fake?workms=3", "did you mean 'work_ms'"),
         ("fake?work_ms=soon", "work_ms"),
     ],

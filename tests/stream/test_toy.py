@@ -81,5 +81,5 @@ def test_the_toy_is_a_valid_config() -> None:
     config = load(TrainConfig, TOY)
 
     assert config.export is not None
-    assert config.export.wxh == [(160, 96)]
+    assert list(config.export.sizes) == [(160, 96)]
     assert config.backbone_weights is None

@@ -8,11 +8,11 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from configs import ConfigError, Options, load
 from engines.data.datasets import open_dataset
-from engines.models.deeplab import SIDE_MULTIPLE
+from engines.size import ServedSize
 from engines.training.config import TrainConfig
 
 __all__ = ["Ablation", "Profile", "Row", "config_of"]
@@ -37,26 +37,12 @@ class Row(Options):
 class Profile(Options):
     """What a machine can afford."""
 
-    size: str
+    size: ServedSize
     """`WxH` at which pictures are scored, in multiples of 32."""
     output_strides: tuple[Literal[8, 16], ...] = (16,)
     """Each network is trained at 16 and scored at each of these."""
     overrides: tuple[str, ...] = ()
     """Of the ground config, below a row's own."""
-
-    @field_validator("size")
-    @classmethod
-    def _fits(cls, value: str) -> str:
-        width, _, height = value.partition("x")
-        if not (width.isdigit() and height.isdigit()) or int(width) % SIDE_MULTIPLE or int(height) % SIDE_MULTIPLE:
-            raise ValueError(f"{value!r}: expected WIDTHxHEIGHT in multiples of {SIDE_MULTIPLE}")
-        return value
-
-    @property
-    def width_height(self) -> tuple[int, int]:
-        """(width, height)."""
-        width, _, height = self.size.partition("x")
-        return int(width), int(height)
 
 
 class Ablation(Options):

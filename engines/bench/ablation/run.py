@@ -19,7 +19,7 @@ from engines.errors import EngineError
 from engines.evaluation.evaluate import evaluate
 from engines.evaluation.networks import P2Network
 from engines.evaluation.segmenters import Averaged, Refined, Segmenter
-from engines.models.deeplab import SIDE_MULTIPLE, DeepLab, with_output_stride
+from engines.models.deeplab import DeepLab, with_output_stride
 from engines.spec import InputSpec
 from engines.training.checkpoint import Checkpoint
 from engines.training.config import TrainConfig, Validation
@@ -94,7 +94,7 @@ def train_and_score(
         epochs=epochs or plan.epochs,
         steps=config.schedule.steps,
         crop_px=config.augment.crop_px,
-        size=profile.size,
+        size=str(profile.size),
         minutes=round(minutes, 2) if is_whole else None,
         final_loss=round(statistics.mean(outcome.losses[-20:]), 4) if outcome.losses else None,
         machine=machine_line(),
@@ -113,23 +113,13 @@ def _ways(
     network: DeepLab, config: TrainConfig, plan: Ablation, profile: Profile
 ) -> Iterator[tuple[int, bool, bool, Segmenter]]:
     """(output stride, with CRF, with scales and flips, segmenter) of every column."""
-    width, height = profile.width_height
     for output_stride in profile.output_strides:
         strided = network if output_stride == config.model.output_stride else with_output_stride(network, output_stride)
         at = {
-            scale: P2Network(strided, config.classes, InputSpec(*_scaled(width, height, scale), config.resize))
+            scale: P2Network(strided, config.classes, InputSpec.of(profile.size.scaled(scale), config.resize))
             for scale in {1.0, *plan.scales}
         }
         averaged = Averaged([at[scale] for scale in plan.scales], flips=True, named="MS + flip")
         for has_scales, segmenter in ((False, at[1.0]), (True, averaged)):
             yield output_stride, False, has_scales, segmenter
             yield output_stride, True, has_scales, Refined(segmenter, plan.crf_preset, plan.crf_iterations)
-
-
-def _scaled(width: int, height: int, scale: float) -> tuple[int, int]:
-    """(height, width) nearest to the scale in multiples of 32."""
-
-    def near(side: int) -> int:
-        return max(SIDE_MULTIPLE, round(side * scale / SIDE_MULTIPLE) * SIDE_MULTIPLE)
-
-    return near(height), near(width)

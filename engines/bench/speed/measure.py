@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from engines.bench.report import load_average, machine_line
-from engines.bench.speed.networks import N_CLASSES, Network, Size
+from engines.bench.speed.networks import N_CLASSES, Network
 from engines.bench.speed.records import Record
 from engines.bench.synthetic import settled
 from engines.crf import PRESETS
@@ -29,6 +29,7 @@ from engines.models.base import DeepLab
 from engines.models.deeplab import build
 from engines.models.facts import facts_of
 from engines.runtime import backend_reason, open_engine
+from engines.size import Size
 from engines.spec import INPUT_NAME
 
 __all__ = ["CRF", "CRF_BACKEND", "RUNTIMES", "TORCH", "crf_record", "network_records"]

@@ -8,18 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engines.models.deeplab import ModelConfig
+from engines.size import DEFAULT_SIZE, Size
 
-__all__ = ["NETWORKS", "N_CLASSES", "SIZES", "Network", "Size", "sized"]
+__all__ = ["NETWORKS", "N_CLASSES", "SIZES", "Network"]
 
 N_CLASSES = 21
 """Pascal VOC's, as in the papers."""
 
-Size = tuple[int, int]
-"""(width, height)."""
-
-STREAM_SIZE: Size = (512, 288)
-PAPER_SIZE: Size = (512, 512)
-SIZES = (STREAM_SIZE, PAPER_SIZE)
+PAPER_SIZE = Size(512, 512)
+SIZES = (DEFAULT_SIZE, PAPER_SIZE)
 """A stream's own, and the papers' 513x513 brought to a multiple of 32, as engines want it."""
 
 
@@ -47,11 +44,6 @@ class Network:
     def has_crf(self) -> bool:
         """The papers of v1 and v2 put a dense CRF behind the network; v3 and v3+ dropped it."""
         return self.version in ("v1", "v2")
-
-
-def sized(text: Size) -> str:
-    """(width, height) for people."""
-    return f"{text[0]}x{text[1]}"
 
 
 _DENSE = {"aspp_channels": 256, "low_channels": 48, "is_separable": False}

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from engines.bench.pages import fill, table
 from engines.bench.speed.measure import CRF, CRF_BACKEND, RUNTIMES, TORCH
-from engines.bench.speed.networks import NETWORKS, SIZES, Network, Size, sized
+from engines.bench.speed.networks import NETWORKS, SIZES, Network
 from engines.bench.speed.plot import draw
 from engines.bench.speed.records import Record, Records
 from engines.bench.speed.scores import Trained, trained_networks
 from engines.errors import EngineError
+from engines.size import Size
 
 __all__ = ["write_page"]
 
@@ -62,7 +63,7 @@ def _machine(machine: str, cells: Cells) -> str:
 
 
 def _sized_tables(cells: Cells, size: Size, trained: Mapping[str, Trained]) -> str:
-    parts = [f"### {sized(size)}"]
+    parts = [f"### {size}"]
     for group, title in GROUPS.items():
         networks = [n for n in NETWORKS if n.group == group and any((n.name, *size, b) in cells for b in BACKENDS)]
         if networks:
@@ -98,7 +99,7 @@ def _table(cells: Cells, size: Size, networks: Sequence[Network], trained: Mappi
 
 def _crf(cells: Cells) -> str:
     lines = [
-        [sized(size), f"{record.ms_p50:.0f}", f"{record.ms_lowest:.0f}", record.detail]
+        [str(size), f"{record.ms_p50:.0f}", f"{record.ms_lowest:.0f}", record.detail]
         for size in SIZES
         if (record := cells.get((CRF, *size, CRF_BACKEND))) is not None
     ]

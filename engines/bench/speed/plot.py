@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from engines.bench.speed.measure import CRF, CRF_BACKEND, RUNTIMES, TORCH
-from engines.bench.speed.networks import NETWORKS, PAPER_SIZE, Network, Size, sized
+from engines.bench.speed.networks import NETWORKS, PAPER_SIZE, Network
 from engines.bench.speed.records import Record
+from engines.size import Size
 
 __all__ = ["PAPERS_CRF_MS", "PAPERS_NETWORK_MS", "draw"]
 
@@ -59,7 +60,7 @@ def _bars(axes: Any, cells: Cells, networks: list[Network], size: Size) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, longest * 1.14)
     axes.set_xlabel("ms a picture, the fastest backend here")
-    axes.set_title(f"Time of one picture of {sized(size)}; hatched: dense CRF", fontsize=10)
+    axes.set_title(f"Time of one picture of {size}; hatched: dense CRF", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -82,7 +83,7 @@ def _points(axes: Any, cells: Cells, networks: list[Network], size: Size) -> Non
     axes.set_yscale("log")
     axes.set_xlabel("GMAC a picture")
     axes.set_ylabel("ms a picture")
-    axes.set_title(f"Time against arithmetic, {sized(size)}, every backend", fontsize=10)
+    axes.set_title(f"Time against arithmetic, {size}, every backend", fontsize=10)
     axes.grid(visible=True, which="major", color="#dddddd", linewidth=0.6)
     axes.legend(fontsize=8, loc="lower right")
     axes.spines[["top", "right"]].set_visible(False)

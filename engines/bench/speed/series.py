@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 
 from engines.bench.report import machine_line
 from engines.bench.speed.measure import CRF, CRF_BACKEND, TORCH, crf_record, network_records
-from engines.bench.speed.networks import NETWORKS, SIZES, sized
+from engines.bench.speed.networks import NETWORKS, SIZES
 from engines.bench.speed.records import Record, Records
 from engines.crf import unavailable_reason
 from engines.data.formats.shapes import Shapes
 from engines.data.known import SHAPES
 from engines.data.pairs import read_image
 from engines.errors import EngineError
+from engines.size import Size
 
 __all__ = ["measure_missing"]
 
@@ -46,7 +47,7 @@ def measure_missing(
             try:
                 made = network_records(network, size, budget_s)
             except (EngineError, MemoryError) as error:
-                say(f"speed: {network.name} {sized(size)}: left out: {error}")
+                say(f"speed: {network.name} {size}: left out: {error}")
                 continue
             records.add(made)
             for record in made:
@@ -70,7 +71,7 @@ def _wanted(name: str, only: Sequence[str]) -> bool:
 
 def _line(record: Record) -> str:
     return (
-        f"speed: {record.network} {record.width}x{record.height} {record.backend}: {record.ms_p50:.1f} ms "
+        f"speed: {record.network} {Size(record.width, record.height)} {record.backend}: {record.ms_p50:.1f} ms "
         f"(lowest {record.ms_lowest:.1f}, p95 {record.ms_p95:.1f}, {record.n_runs} runs)"
     )
 

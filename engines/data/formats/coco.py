@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from engines.data import IGNORE
 from engines.data.pairs import Pair, read_image
 from engines.errors import DataError
+from engines.size import Size
 
 __all__ = ["Coco", "run_lengths"]
 
@@ -71,10 +72,10 @@ class Coco:
         picture = self.pictures[index]
         image_bgr = read_image(self.folder / picture["file_name"])
         height, width = image_bgr.shape[:2]
-        if (picture["height"], picture["width"]) != (height, width):
+        told = Size(picture["width"], picture["height"])
+        if told != Size.of(image_bgr):
             raise DataError(
-                f"{self.folder / picture['file_name']}: {width}x{height}, "
-                f"but its annotation says {picture['width']}x{picture['height']}"
+                f"{self.folder / picture['file_name']}: {Size.of(image_bgr)}, but its annotation says {told}"
             )
         label_map = np.zeros((height, width), np.uint8)
         for label, is_crowd, segmentation in sorted(self.regions.get(picture["id"], []), key=lambda r: not r[1]):

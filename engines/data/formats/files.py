@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from engines.data import IGNORE
 from engines.data.pairs import IMAGE_SUFFIXES, Pair, read_image, read_label_map
 from engines.errors import DataError
+from engines.size import Size
 
 __all__ = ["FilePair", "PairFiles", "images_in", "need_folder"]
 
@@ -67,8 +68,7 @@ class PairFiles:
         label_map = read_label_map(file.mask, self.n_classes, self.table)
         if image_bgr.shape[:2] != label_map.shape:
             raise DataError(
-                f"{file.mask}: {label_map.shape[1]}x{label_map.shape[0]}, "
-                f"but its image is {image_bgr.shape[1]}x{image_bgr.shape[0]}; bring both to one size"
+                f"{file.mask}: {Size.of(label_map)}, but its image is {Size.of(image_bgr)}; bring both to one size"
             )
         return Pair(file.name, image_bgr, label_map)
 

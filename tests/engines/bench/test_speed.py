@@ -7,18 +7,19 @@ import torch
 
 from engines.bench.speed import measure, series
 from engines.bench.speed.measure import CRF, network_records
-from engines.bench.speed.networks import NETWORKS, PAPER_SIZE, SIZES, STREAM_SIZE, Network
+from engines.bench.speed.networks import NETWORKS, PAPER_SIZE, SIZES, Network
 from engines.bench.speed.page import write_page
 from engines.bench.speed.records import Record, Records
 from engines.bench.synthetic import settled
 from engines.errors import EngineError
+from engines.size import DEFAULT_SIZE, Size
 
 RECORD = Record(
     network="v3 ResNet-101 OS8", width=512, height=512, backend="torch", detail="torch eager", machine="here",
     ms_p50=900.0, ms_lowest=850.0, ms_p95=1000.0, n_runs=3, gmac=170.0, parameters=58_000_000, load_average=0.1,
 )  # fmt: skip
 TINY_MODEL = {"version": "v1", "backbone": "resnet18", "aspp_channels": 8}
-TINY = Network("tiny", "v1", "backbones", TINY_MODEL, sizes=((64, 32),))
+TINY = Network("tiny", "v1", "backbones", TINY_MODEL, sizes=(Size(64, 32),))
 MARKS = "".join(f"<!-- {name}: made by -->\n<!-- end of {name} -->\n" for name in ("machine", "networks", "crf"))
 
 
@@ -67,7 +68,7 @@ def test_only_what_is_missing_is_measured(tmp_path, monkeypatch) -> None:
     known.add([RECORD])
 
     series.measure_missing(known, ["v3 ResNet-101 OS8"], 0.0, None, again=False, say=lambda line: None)
-    assert asked == [("v3 ResNet-101 OS8", STREAM_SIZE)]
+    assert asked == [("v3 ResNet-101 OS8", DEFAULT_SIZE)]
 
     series.measure_missing(known, ["v3 ResNet-101 OS8"], 0.0, None, again=True, say=lambda line: None)
     assert len(asked) == 1 + len(SIZES)

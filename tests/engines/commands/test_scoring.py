@@ -18,6 +18,7 @@ from engines.evaluation import targets
 from engines.evaluation.segmenters import P2Engine
 from engines.evaluation.targets import Target
 from engines.metrics import METRICS
+from engines.size import Size
 from tests.engines.evaluation.test_evaluate import FindsRed
 from tests.engines.toy import PALETTE, picture, write_folder
 
@@ -33,7 +34,7 @@ def red(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
         yield Target(P2Engine(FindsRed()), f"red {target}", PALETTE, "P2")
 
     monkeypatch.setattr(targets, "opened", opened)
-    monkeypatch.setattr(targets, "served_size", lambda target: (256, 128))
+    monkeypatch.setattr(targets, "served_size", lambda target: Size(256, 128))
     return asked
 
 

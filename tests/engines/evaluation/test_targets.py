@@ -12,6 +12,7 @@ from engines.evaluation.segmenters import Averaged, label_map_of
 from engines.evaluation.targets import opened
 from engines.export.graph import Meaning
 from engines.models.deeplab import ModelConfig, build
+from engines.size import Size
 from engines.training.checkpoint import Checkpoint
 from tests.engines.toy import CLASSES, PALETTE, picture
 
@@ -55,7 +56,7 @@ def test_scales_are_of_the_protocols_own_size(checkpoint: str) -> None:
     with opened(checkpoint, scales=(0.125, 0.25)) as first:
         assert _shown(first) == [(64, 64), (96, 128)]
         assert first.segmenter.protocol == "P1 (x 0.125, x 0.25)"
-    with opened(checkpoint, protocol="P2", size=(128, 64), scales=(0.5, 1.0, 1.3), flips=True) as second:
+    with opened(checkpoint, protocol="P2", size=Size(128, 64), scales=(0.5, 1.0, 1.3), flips=True) as second:
         assert _shown(second) == [(32, 64), (64, 128), (96, 160)]
         assert second.segmenter.protocol == "P2 (x 0.5, x 1, x 1.3, flip)"
         assert second.key == "P2@128x64"
@@ -63,9 +64,9 @@ def test_scales_are_of_the_protocols_own_size(checkpoint: str) -> None:
 
 def test_the_output_stride_is_another_and_the_weights_are_the_same(checkpoint: str) -> None:
     """Trained at 16, scored at 8."""
-    with opened(checkpoint, protocol="P2", size=(64, 64), output_stride=8) as finer:
+    with opened(checkpoint, protocol="P2", size=Size(64, 64), output_stride=8) as finer:
         model = finer.segmenter._network.model
-    with opened(checkpoint, protocol="P2", size=(64, 64)) as plain:
+    with opened(checkpoint, protocol="P2", size=Size(64, 64)) as plain:
         before = plain.segmenter._network.model.state_dict()
 
     assert model.config.output_stride == 8
@@ -78,7 +79,7 @@ def test_mirroring_makes_the_answer_symmetric(checkpoint: str) -> None:
     image, _ = picture(1)
     mirrored = np.ascontiguousarray(image[:, ::-1])
 
-    with opened(checkpoint, protocol="P2", size=(64, 64), flips=True) as target:
+    with opened(checkpoint, protocol="P2", size=Size(64, 64), flips=True) as target:
         straight, turned = (target.segmenter.logits(seen) for seen in (image, mirrored))
 
     np.testing.assert_allclose(straight, turned[:, ::-1], atol=1e-4)
@@ -97,6 +98,6 @@ def test_a_size_that_no_graph_could_have_is_refused(checkpoint: str) -> None:
     """P2 scored 100x96, which `export` refuses: a figure for something that cannot be served."""
     with (
         pytest.raises(InputSizeError, match="100x96 is not in multiples of 32"),
-        opened(checkpoint, protocol="P2", size=(100, 96)),
+        opened(checkpoint, protocol="P2", size=Size(100, 96)),
     ):
         pass

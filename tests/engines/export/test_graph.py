@@ -18,6 +18,7 @@ from engines.export.publish import Wanted, engine_from_checkpoint, record_scores
 from engines.models.deeplab import DeepLab, ModelConfig
 from engines.names import read_manifest, resolve
 from engines.runtime import open_engine
+from engines.size import Size
 from engines.spec import Difference, Graph
 from engines.training.checkpoint import Checkpoint
 from tests.engines.networks import SMALL, noise, settled
@@ -170,7 +171,7 @@ def test_a_checkpoint_becomes_an_engine_that_opens_by_its_manifest(tmp_path: Pat
     )
 
     path, written = engine_from_checkpoint(
-        checkpoint, Wanted([(WIDTH, HEIGHT), (64, 96)]), tmp_path, [noise(1)[0]], licences=["CC0"]
+        checkpoint, Wanted([Size(WIDTH, HEIGHT), Size(64, 96)]), tmp_path, [noise(1)[0]], licences=["CC0"]
     )
     spec = resolve(f"{path}@64x96")
     record_scores(spec, {"P2/x/miou": 0.25})
@@ -203,10 +204,10 @@ def test_exporting_again_adds_to_the_manifest_of_the_same_weights_only(
     bias = checkpoint.weights["classifier.bias"]
     other = Checkpoint("small", SMALL, TWO, {**checkpoint.weights, "classifier.bias": bias + 1})
 
-    engine_from_checkpoint(checkpoint, Wanted([(64, 32)]), tmp_path)
-    path, _ = engine_from_checkpoint(checkpoint, Wanted([(32, 32)]), tmp_path)
+    engine_from_checkpoint(checkpoint, Wanted([Size(64, 32)]), tmp_path)
+    path, _ = engine_from_checkpoint(checkpoint, Wanted([Size(32, 32)]), tmp_path)
     both = read_manifest(path)
-    engine_from_checkpoint(other, Wanted([(32, 32)]), tmp_path)
+    engine_from_checkpoint(other, Wanted([Size(32, 32)]), tmp_path)
 
     assert [graph.file for graph in both.graphs] == ["small-64x32-fp32.onnx", "small-32x32-fp32.onnx"]
     assert both.default_graph == "small-64x32-fp32.onnx"
@@ -217,7 +218,7 @@ def test_a_graph_may_take_several_pictures_a_call(tmp_path: Path) -> None:
     """A batch of three gives each picture what it gets alone; a name never leads to it, its path does."""
     network = _network(2)
     checkpoint = Checkpoint("small", SMALL, TWO, network.state_dict())
-    path, written = engine_from_checkpoint(checkpoint, Wanted([(WIDTH, HEIGHT)], batch=3), tmp_path)
+    path, written = engine_from_checkpoint(checkpoint, Wanted([Size(WIDTH, HEIGHT)], batch=3), tmp_path)
     pictures = noise(3)
 
     spec = resolve(tmp_path / written[0].file)
@@ -253,7 +254,7 @@ def test_every_network_of_the_family_exports_in_every_precision(config: ModelCon
     for index, picture in enumerate(noise(2)):
         cv2.imwrite(str(tmp_path / f"{index}.png"), picture)
     checkpoint = Checkpoint("any", config, THREE, settled(config, 3).state_dict())
-    wanted = Wanted([(WIDTH, HEIGHT)], ("fp32", "fp16", "bf16", "int8"), calibration=CalibrationSet(tmp_path))
+    wanted = Wanted([Size(WIDTH, HEIGHT)], ("fp32", "fp16", "bf16", "int8"), calibration=CalibrationSet(tmp_path))
 
     _, written = engine_from_checkpoint(checkpoint, wanted, tmp_path / "engine", list(noise(2)))
 
