@@ -19,6 +19,7 @@ from engines.data import IGNORE
 from engines.data.datasets import DatasetOptions, Format, format_of, listed
 from engines.data.formats.files import FilePair, PairFiles
 from engines.data.known import KNOWN
+from engines.data.orientation import UPRIGHT, is_laid_over, orientation_of, told_of_turn
 from engines.data.pairs import Dataset, read_image, read_indices
 from engines.errors import DataError
 from engines.size import Size
@@ -28,6 +29,8 @@ __all__ = ["DataReport", "check"]
 ORPHAN_PATTERNS = {Format.FOLDER: "*.png", Format.CAMVID: "*.png", Format.CITYSCAPES: "*_gtFine_labelIds.png"}
 """Formats whose folders of labels hold nothing but the split's own."""
 ALL_VALUES = 256
+TURNED = "turned by EXIF; see whether the mask was drawn on the turned picture"
+"""A remark: by half a turn or mirrored, so that the sizes agree in any case."""
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
@@ -85,6 +88,8 @@ class _Seen:
     size: Size | None = None
     counts: NDArray[np.int64] | None = None
     fault: tuple[str, str] | None = None
+    is_undecided: bool = False
+    """A turned photograph whose mask would have the same size unturned."""
 
 
 def check(options: DatasetOptions, classes: tuple[str, ...] | None = None, n_threads: int = 2) -> DataReport:
@@ -144,8 +149,19 @@ def _look_at_files(file: FilePair, table: NDArray[np.uint8] | None) -> _Seen:
         fault = ("torn files", f"{torn[0]}: the end is missing, copy it again")
     size = Size.of(image_bgr)
     if Size.of(label_map) != size:
-        fault = ("sizes that differ", f"{file.name}: mask {Size.of(label_map)}, image {size}")
-    return _Seen(file.name, size, _counts(label_map if table is None else table[label_map]), fault)
+        turned = told_of_turn(file.image, image_bgr.shape, label_map.shape)
+        told = f"{file.name}: mask {Size.of(label_map)}, image {size}{'; ' if turned else ''}{turned}"
+        fault = ("masks of unturned photographs" if turned else "sizes that differ", told)
+    counts = _counts(label_map if table is None else table[label_map])
+    return _Seen(file.name, size, counts, fault, fault is None and _is_undecided(file, size))
+
+
+def _is_undecided(file: FilePair, size: Size) -> bool:
+    """Whether a mask may lie on its photograph as it is stored, and its size does not tell."""
+    if file.mask is None or (orientation := orientation_of(file.image)) == UPRIGHT:
+        return False
+    is_same_size = size.width == size.height or not is_laid_over(orientation)
+    return is_same_size and orientation_of(file.mask) == UPRIGHT
 
 
 def _is_torn(path: Path) -> bool:
@@ -189,7 +205,9 @@ def _check_values(seen: list[_Seen], report: DataReport) -> None:
     void = [name for name, counts in counted if not counts[:IGNORE].any()]
     bare = [name for name, counts in counted if counts[0] and not counts[1:IGNORE].any()]
     never = [name for index, name, of_pixels, _ in report.shares() if index is not None and not of_pixels]
-    for kind, names in (("all pixels ignored (255)", void), ("class 0 alone", bare), ("never occurs", never)):
+    undecided = [one.name for one in seen if one.is_undecided]
+    kinds = (("all pixels ignored (255)", void), ("class 0 alone", bare), ("never occurs", never), (TURNED, undecided))
+    for kind, names in kinds:
         if names:
             report.remarks[kind] = names
     if n_classes > 0 and not report.pixels[1:IGNORE].any() and report.pixels[IGNORE] and report.pixels[0]:

@@ -2,6 +2,7 @@
 
 Label maps are uint8 (height, width): the pixel is the class, 255 is ignored. The trap: a palettised PNG (Pascal
 VOC) holds indices too, but OpenCV turns them into the palette's colours; `read_indices` gives the indices.
+Every file is turned as its own EXIF tag says (`engines.data.orientation`).
 """
 
 import struct
@@ -22,6 +23,8 @@ __all__ = ["IMAGE_SUFFIXES", "Dataset", "Pair", "check_values", "read_image", "r
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+AS_STORED_BUT_TURNED = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+"""Like `cv2.IMREAD_UNCHANGED`, which does not obey the EXIF tag that `cv2.IMREAD_COLOR` obeys."""
 GREY, PALETTE = 0, 3
 """Colour types of a PNG header (PNG specification, 11.2.2)."""
 
@@ -58,7 +61,7 @@ class Dataset(Protocol):
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """An image file as (height, width, 3) uint8 BGR.
+    """An image file as (height, width, 3) uint8 BGR, as a viewer shows it: turned by its EXIF tag.
 
     Raises:
         DataError: no such file, or not an image.
@@ -95,7 +98,7 @@ def check_values(label_map: NDArray[np.uint8], n_classes: int, where: str) -> No
 
 
 def read_indices(path: Path) -> NDArray[np.uint8]:
-    """The numbers a label file stores, (height, width) uint8: grey values, or palette indices.
+    """The numbers a label file stores, (height, width) uint8: grey values, or palette indices; turned by its EXIF tag.
 
     Raises:
         DataError: unreadable, more than one channel, or more than 8 bits.
@@ -105,7 +108,7 @@ def read_indices(path: Path) -> NDArray[np.uint8]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     data, depth = _as_grey(data)
-    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), AS_STORED_BUT_TURNED) if data else None
     if stored is None or stored.ndim != 2 or stored.dtype != np.uint8:
         found = "unreadable" if stored is None else f"{stored.shape} {stored.dtype}"
         raise DataError(f"{path}: expected an 8 bit one-channel PNG, got {found}")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.data import IGNORE
+from engines.data.orientation import told_of_turn
 from engines.data.pairs import Pair, read_image
 from engines.errors import DataError
 from engines.size import Size
@@ -74,8 +75,10 @@ class Coco:
         height, width = image_bgr.shape[:2]
         told = Size(picture["width"], picture["height"])
         if told != Size.of(image_bgr):
+            path = self.folder / picture["file_name"]
+            turned = told_of_turn(path, image_bgr.shape, (told.height, told.width))
             raise DataError(
-                f"{self.folder / picture['file_name']}: {Size.of(image_bgr)}, but its annotation says {told}"
+                f"{path}: {Size.of(image_bgr)}, but its annotation says {told}{'; ' if turned else ''}{turned}"
             )
         label_map = np.zeros((height, width), np.uint8)
         for label, is_crowd, segmentation in sorted(self.regions.get(picture["id"], []), key=lambda r: not r[1]):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.data import IGNORE
+from engines.data.orientation import told_of_turn
 from engines.data.pairs import IMAGE_SUFFIXES, Pair, read_image, read_label_map
 from engines.errors import DataError
 from engines.size import Size
@@ -67,9 +68,8 @@ class PairFiles:
             return Pair(file.name, image_bgr, np.full(image_bgr.shape[:2], IGNORE, np.uint8))
         label_map = read_label_map(file.mask, self.n_classes, self.table)
         if image_bgr.shape[:2] != label_map.shape:
-            raise DataError(
-                f"{file.mask}: {Size.of(label_map)}, but its image is {Size.of(image_bgr)}; bring both to one size"
-            )
+            remedy = told_of_turn(file.image, image_bgr.shape, label_map.shape) or "bring both to one size"
+            raise DataError(f"{file.mask}: {Size.of(label_map)}, but its image is {Size.of(image_bgr)}; {remedy}")
         return Pair(file.name, image_bgr, label_map)
 
 
