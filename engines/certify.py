@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engines.data.pairs import Dataset
 from engines.errors import EngineMismatch, EngineNotFound
 from engines.evaluation.evaluate import P2Engine, evaluate
-from engines.geometry import fit, resize_into
+from engines.geometry import tensor_of
 from engines.names import resolve, spec_of
 from engines.record import manifest_of
 from engines.runtime import Engine, open_engine
@@ -139,12 +139,7 @@ def _served(spec: EngineSpec) -> tuple[str, ...]:
 
 
 def _tensors(spec: EngineSpec, pairs: Dataset) -> list[NDArray[np.uint8]]:
-    tensors = []
-    for pair in islice(pairs, N_PICTURES):
-        tensor = np.zeros(spec.input.shape(), np.uint8)
-        resize_into(pair.image_bgr, fit(pair.image_bgr.shape[0], pair.image_bgr.shape[1], spec.input), tensor[0])
-        tensors.append(tensor)
-    return tensors
+    return [tensor_of(pair.image_bgr, spec.input)[None] for pair in islice(pairs, N_PICTURES)]
 
 
 def _interleaved(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engines.spec import InputSpec, ResizeRule
 
-__all__ = ["Geometry", "fit", "resize_into"]
+__all__ = ["Geometry", "fit", "resize_into", "tensor_of"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,17 @@ def fit(frame_height: int, frame_width: int, spec: InputSpec) -> Geometry:
     width = min(spec.width, max(1, round(frame_width * scale)))
     height = min(spec.height, max(1, round(frame_height * scale)))
     return Geometry((spec.width - width) // 2, (spec.height - height) // 2, width, height)
+
+
+def tensor_of(image_bgr: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) by the engine's resize rule: a fresh (height, width, 3), bars black.
+
+    A loop over frames keeps a buffer and its `Geometry`, and calls `resize_into`.
+    """
+    tensor_bgr = np.empty(spec.shape()[1:], np.uint8)
+    height, width = image_bgr.shape[:2]
+    resize_into(image_bgr, fit(height, width, spec), tensor_bgr)
+    return tensor_bgr
 
 
 def resize_into(image_bgr: NDArray[np.uint8], geometry: Geometry, tensor_bgr: NDArray[np.uint8]) -> None:

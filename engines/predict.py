@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import EngineError, InputSizeError
-from engines.geometry import fit, resize_into
+from engines.geometry import fit, tensor_of
 from engines.runtime import Engine
 from engines.spec import INPUT_NAME
 
@@ -69,11 +69,9 @@ def segment_image(engine: Engine, image_bgr: NDArray[np.uint8]) -> Segmentation:
     if "labels" in wanted and "labels" not in engine.outputs:
         raise EngineError(f"{spec.label} was opened for {', '.join(engine.outputs)}; open it with 'labels' too")
     geometry = fit(height, width, spec.input)
-    tensor_bgr = np.empty(spec.input.shape(), np.uint8)
     planes = {name: np.empty(spec.output_shape(name), np.uint8) for name in wanted}
 
-    resize_into(image_bgr, geometry, tensor_bgr[0])
-    engine.infer({INPUT_NAME: tensor_bgr}, planes)
+    engine.infer({INPUT_NAME: tensor_of(image_bgr, spec.input)[None]}, planes)
 
     def at_image_size(name: str, interpolation: int) -> NDArray[np.uint8]:
         inner = np.asarray(geometry.crop(planes[name][0]), np.uint8)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from engines.evaluation.segmenters import Planes, brought_back
-from engines.geometry import Geometry, fit, resize_into
+from engines.geometry import Geometry, fit, tensor_of
 from engines.models.deeplab import DeepLab
 from engines.size import SIDE_MULTIPLE
 from engines.spec import InputSpec
@@ -63,9 +63,7 @@ class P2Network:
         """See `Segmenter`."""
         height, width = image_bgr.shape[:2]
         geometry = fit(height, width, self.spec)
-        tensor_bgr = np.zeros(self.spec.shape()[1:], np.uint8)
-        resize_into(image_bgr, geometry, tensor_bgr)
-        planes = self._network(tensor_bgr)
+        planes = self._network(tensor_of(image_bgr, self.spec))
         return brought_back(planes, (self.spec.height, self.spec.width), geometry, height, width).transpose(1, 2, 0)
 
 

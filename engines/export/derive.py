@@ -17,7 +17,7 @@ from engines.data.pairs import IMAGE_SUFFIXES, read_image
 from engines.errors import DataError, ExportError
 from engines.export.difference import Answer, answers_of_graph, difference_of, stacked
 from engines.export.quantise.ranges import Method
-from engines.geometry import fit, resize_into
+from engines.geometry import tensor_of
 from engines.size import Size
 from engines.spec import Calibration, Graph, InputSpec, Precision, sha256_of
 
@@ -124,10 +124,7 @@ def pictures_of(folder: Path, spec: InputSpec, n: int = N_SAMPLES, prefix: str =
     if not paths:
         raise DataError(f"{place}: holds no .jpg or .png" + (f" whose name begins with {prefix!r}" if prefix else ""))
     for index in range(min(n, len(paths))):
-        image_bgr = read_image(paths[index * len(paths) // min(n, len(paths))])
-        tensor_bgr = np.zeros(spec.shape()[1:], np.uint8)
-        resize_into(image_bgr, fit(image_bgr.shape[0], image_bgr.shape[1], spec), tensor_bgr)
-        yield tensor_bgr
+        yield tensor_of(read_image(paths[index * len(paths) // min(n, len(paths))]), spec)
 
 
 def file_of(name: str, size: Size, precision: Precision, batch: int = 1) -> str:

@@ -141,7 +141,7 @@ class CheckedEngine(ABC):
         if buffer.shape != shape or buffer.dtype != dtype:
             raise InputSizeError(
                 f"{self.spec.label}: {name} is {buffer.dtype} {buffer.shape}, expected {dtype} {shape}"
-                + ("; resize it first (engines.geometry.resize_into)" if name == INPUT_NAME else "")
+                + ("; resize it first (engines.geometry.tensor_of)" if name == INPUT_NAME else "")
             )
         if not buffer.flags.c_contiguous:
             raise InputSizeError(

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from configs import Options
 from engines.data.pairs import Pair
-from engines.geometry import fit, resize_into
+from engines.geometry import tensor_of
 from engines.size import DEFAULT_SIZE, ServedSize, Size
 from engines.spec import InputSpec, Precision
 from engines.training.seen.page import PAGE, table
@@ -99,11 +99,5 @@ def _add_to_report(page: Path, manifest: Path, rows: Sequence[tuple[str, str, st
 def _samples(sets: "Mapping[str, Iterable[Pair]]", size: Size, config: "TrainConfig") -> list[NDArray[np.uint8]]:
     """The first pictures of the validation sets as the engine will get them."""
     spec = InputSpec.of(size, config.resize)
-    samples = []
-    for pairs in sets.values():
-        for pair in islice(pairs, N_SAMPLES // max(1, len(sets)) + 1):
-            tensor_bgr = np.zeros(spec.shape()[1:], np.uint8)
-            height, width = pair.image_bgr.shape[:2]
-            resize_into(pair.image_bgr, fit(height, width, spec), tensor_bgr)
-            samples.append(tensor_bgr)
-    return samples
+    n = N_SAMPLES // max(1, len(sets)) + 1
+    return [tensor_of(pair.image_bgr, spec) for pairs in sets.values() for pair in islice(pairs, n)]

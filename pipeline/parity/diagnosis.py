@@ -6,14 +6,14 @@ much of the difference it explains.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.geometry import Geometry, fit, resize_into
+from engines.geometry import Geometry, fit, tensor_of
 from engines.spec import EngineSpec, InputSpec, ResizeRule
 from pipeline.parity.reference import Image, Reference
 
@@ -152,9 +152,7 @@ def _shifted(sample: Sample, spec: InputSpec) -> list[Floats]:
 
 def _other_rule(sample: Sample, spec: InputSpec) -> list[Floats]:
     other = ResizeRule.STRETCH if spec.resize is ResizeRule.LETTERBOX else ResizeRule.LETTERBOX
-    tensor = np.zeros_like(sample.expected)
-    rule = InputSpec(spec.height, spec.width, other)
-    resize_into(sample.image_bgr, _place(sample, rule), tensor)
+    tensor = tensor_of(sample.image_bgr, replace(spec, resize=other))
     return [tensor.astype(np.float32)]
 
 

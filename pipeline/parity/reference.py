@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.evaluation.segmenters import brought_back, label_map_of
-from engines.geometry import fit, resize_into
+from engines.geometry import fit, tensor_of
 from engines.runtime import Engine, open_engine
 from engines.spec import INPUT_NAME, EngineSpec
 from pipeline.frame import StreamFormat
@@ -68,7 +68,7 @@ class Reference(AbstractContextManager["Reference"]):
     def expected(self, image_bgr: Image) -> Expected:
         """(height, width, 3) -> everything that is compared."""
         height, width = image_bgr.shape[:2]
-        tensor_bgr = tensor_of(image_bgr, self.spec)
+        tensor_bgr = tensor_of(image_bgr, self.spec.input)
         label_map = self.label_map(tensor_bgr, height, width)
         format = StreamFormat(width, height, Fraction(1), is_live=False, source="")
         planes = {name: self._outputs[name][0] for name in ("alpha", "labels") if name in self._outputs}
@@ -81,14 +81,6 @@ class Reference(AbstractContextManager["Reference"]):
         """By P2, of a tensor of engine size."""
         self._engine.infer({INPUT_NAME: np.ascontiguousarray(tensor_bgr)[None]}, self._outputs)
         return p2_label_map(self._outputs["logits"][0], self.spec, height, width)
-
-
-def tensor_of(image_bgr: Image, spec: EngineSpec) -> Image:
-    """A picture by the engine's resize rule: (h, w, 3) uint8, bars black."""
-    tensor_bgr = np.zeros(spec.input.shape()[1:], np.uint8)
-    height, width = image_bgr.shape[:2]
-    resize_into(image_bgr, fit(height, width, spec.input), tensor_bgr)
-    return tensor_bgr
 
 
 def p2_label_map(logits: NDArray[np.float32], spec: EngineSpec, height: int, width: int) -> Image:

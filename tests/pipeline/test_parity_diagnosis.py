@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engines.geometry import fit
+from engines.geometry import fit, tensor_of
 from engines.names import resolve
 from engines.runtime.fake_engine import fake_spec
 from engines.spec import EngineSpec, InputSpec, ResizeRule
 from pipeline.parity.diagnosis import Sample, by_labels, by_tensors, shift_of
-from pipeline.parity.reference import Reference, tensor_of
+from pipeline.parity.reference import Reference
 from pipeline.sources import source_from_uri
 from tests.engines.runtime.graphs import write_engine
 from tests.pipeline.effects.scenes import busy_image
@@ -28,7 +28,7 @@ def _samples(seen_of: object, spec: EngineSpec = SPEC) -> list[Sample]:
     """Three busy pictures, and what `seen_of(image_bgr, expected tensor)` makes of them."""
     assert callable(seen_of)
     images = [cv2.GaussianBlur(busy_image(WIDTH, HEIGHT, seed), (5, 5), 1.2) for seed in range(3)]
-    tensors = [tensor_of(image, spec) for image in images]
+    tensors = [tensor_of(image, spec.input) for image in images]
     return [
         Sample(image, tensor, seen_of(image, tensor), neighbours=(tensors[number - 1],))
         for number, (image, tensor) in enumerate(zip(images, tensors, strict=True))
@@ -36,7 +36,7 @@ def _samples(seen_of: object, spec: EngineSpec = SPEC) -> list[Sample]:
 
 
 def _stretched(image_bgr: NDArray[np.uint8], _: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(cv2.resize(image_bgr, (SPEC.input.width, SPEC.input.height)), np.uint8)
+    return np.asarray(cv2.resize(image_bgr, SPEC.input.size), np.uint8)
 
 
 def _by_area(image_bgr: NDArray[np.uint8], expected: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -52,15 +52,15 @@ def _other_luma(image_bgr: NDArray[np.uint8], expected: NDArray[np.uint8]) -> ND
     luma = 0.0722 * blue + 0.7152 * green + 0.2126 * red
     u, v = (blue - luma) / 1.8556, (red - luma) / 1.5748
     read = np.stack([luma + 1.772 * u, luma - 0.344136 * u - 0.714136 * v, luma + 1.402 * v], axis=-1)
-    return tensor_of(np.clip(np.rint(read), 0, 255).astype(np.uint8), SPEC)
+    return tensor_of(np.clip(np.rint(read), 0, 255).astype(np.uint8), SPEC.input)
 
 
 @pytest.mark.parametrize(
     ("fault", "seen_of"),
     [
-        ("bgr-swap", lambda image, _: tensor_of(np.ascontiguousarray(image[..., ::-1]), SPEC)),
-        ("limited-range", lambda image, _: tensor_of(np.uint8(np.rint(image * (219 / 255) + 16)), SPEC)),
-        ("full-range", lambda image, _: tensor_of(np.uint8(np.clip((image - 16.0) * 255 / 219, 0, 255)), SPEC)),
+        ("bgr-swap", lambda image, _: tensor_of(np.ascontiguousarray(image[..., ::-1]), SPEC.input)),
+        ("limited-range", lambda image, _: tensor_of(np.uint8(np.rint(image * (219 / 255) + 16)), SPEC.input)),
+        ("full-range", lambda image, _: tensor_of(np.uint8(np.clip((image - 16.0) * 255 / 219, 0, 255)), SPEC.input)),
         ("colour-matrix", _other_luma),
         ("resize-rule", _stretched),
         ("interpolation", _by_area),
@@ -92,7 +92,7 @@ def test_a_shift_is_measured(shift: tuple[float, float]) -> None:
         matrix = np.array([[1, 0, shift[0] * scale], [0, 1, shift[1] * scale]], np.float32)
         return tensor_of(
             np.asarray(cv2.warpAffine(image_bgr, matrix, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE), np.uint8),
-            SPEC,
+            SPEC.input,
         )
 
     samples = _samples(moved)
@@ -114,7 +114,7 @@ def test_what_no_known_mistake_explains_is_called_unknown() -> None:
 def test_a_clip_tagged_with_the_wrong_range_is_recognised(tmp_path: Path) -> None:
     """A camera that sends limited range and says full: the real decoder is told a lie, the tensors tell."""
     true, lying = (images(source_from_uri(str(_clip(tmp_path, tag))).open()) for tag in (LIMITED, FULL))
-    samples = [Sample(a, tensor_of(a, SPEC), tensor_of(b, SPEC)) for a, b in zip(true, lying, strict=True)]
+    samples = [Sample(a, tensor_of(a, SPEC.input), tensor_of(b, SPEC.input)) for a, b in zip(true, lying, strict=True)]
 
     assert by_tensors(samples, SPEC).fault == "limited-range"
 
@@ -138,7 +138,7 @@ def test_the_rule_of_the_input_is_obeyed() -> None:
         SPEC.name, SPEC.path, InputSpec(64, 96, ResizeRule.STRETCH), SPEC.output, SPEC.palette, SPEC.precision
     )
 
-    samples = _samples(lambda image, _: tensor_of(image, SPEC), spec)
+    samples = _samples(lambda image, _: tensor_of(image, SPEC.input), spec)
 
     assert by_tensors(samples, spec).fault == "resize-rule"
 
