@@ -20,14 +20,13 @@ from torch import Tensor
 from engines.data.datasets import Distrust, Source, open_dataset
 from engines.data.formats.clip import Clip
 from engines.data.pairs import Dataset, Pair
-from engines.data.transforms import Augment, augmented
+from engines.data.transforms import Augment, Crop, augmented
 from engines.data.trust import Believed, Teacher, Witness
 from engines.data.views import Budget, Kept
 from engines.errors import DataError
 
 __all__ = ["Batch", "Group", "Source", "TrainingSet", "batches", "made_ahead"]
 
-Image = NDArray[np.uint8]
 Made = TypeVar("Made")
 AHEAD = 4
 """Batches that wait for the trainer."""
@@ -45,6 +44,12 @@ class Batch:
     """(n, crop, crop) uint8; 255 is ignored."""
     is_distilled: Tensor
     """(n,) bool: the teacher's soft labels are wanted for these."""
+    inside: Tensor
+    """(n, crop, crop) uint8: 1 in a picture, 0 in bars and outside; a label of 255 may be either."""
+
+    def first(self, n: int) -> "Batch":
+        """The first crops of it; views."""
+        return Batch(self.images_bgr[:n], self.labels[:n], self.is_distilled[:n], self.inside[:n])
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,14 +121,14 @@ class TrainingSet:
             places: of them, those to make here; None for all.
         """
         made = [self._crop(augment, seed, step, place) for place in (range(batch) if places is None else places)]
-        images, labels, is_distilled = zip(*made, strict=True)
-        return Batch(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels)), torch.tensor(is_distilled))
+        crops, is_distilled = zip(*made, strict=True)
+        images, labels, inside = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*crops, strict=True))
+        return Batch(images, labels, torch.tensor(is_distilled), inside)
 
-    def _crop(self, augment: Augment, seed: int, step: int, place: int) -> tuple[Image, Image, bool]:
+    def _crop(self, augment: Augment, seed: int, step: int, place: int) -> tuple[Crop, bool]:
         rng = np.random.default_rng((seed, step, place))
         group = self._group(self.probabilities, rng)
-        image_bgr, label_map = augmented(_drawn(group, rng), augment, rng, self._backdrop)
-        return image_bgr, label_map, group.is_distilled
+        return augmented(_drawn(group, rng), augment, rng, self._backdrop), group.is_distilled
 
     def _backdrop(self, rng: np.random.Generator) -> Pair:
         return _drawn(self._group(self.backdrop_probabilities, rng), rng)

@@ -29,6 +29,7 @@ __all__ = [
     "asked_log_probs",
     "divergence",
     "opened",
+    "picture_share",
     "pixel_weights",
     "student_log_probs",
 ]
@@ -71,31 +72,30 @@ class NetworkTeacher:
 
 
 class EngineTeacher:
-    """An engine of one size; crops are brought to it and its logits to a quarter of the crop."""
+    """An engine of one size; crops are brought to it as its frames are, and its answer back without the bars."""
 
     def __init__(self, engine: "Engine", student_classes: Sequence[str]) -> None:
         self.engine = engine
         self.wanted = class_indices(engine.spec.output.classes, student_classes)
-        self._tensor_bgr = np.zeros(engine.spec.input.shape(), np.uint8)
+        self._tensor_bgr = np.zeros(engine.spec.input.shape(engine.spec.batch), np.uint8)
         self._logits = np.zeros(engine.spec.output_shape("logits"), np.float32)
 
     @torch.no_grad()
     def log_probs(self, images_bgr: Tensor) -> Tensor:
         """See `Teacher`; one crop after another."""
-        import cv2
-
+        from engines.evaluation.segmenters import brought_back
+        from engines.geometry import fit, resize_into
         from engines.spec import INPUT_NAME, LOGITS_STRIDE
 
-        height, width = images_bgr.shape[1:3]
+        spec, (height, width) = self.engine.spec.input, images_bgr.shape[1:3]
+        geometry = fit(height, width, spec)
         made = []
         for image in images_bgr.cpu().numpy():
-            size = (self._tensor_bgr.shape[2], self._tensor_bgr.shape[1])
-            cv2.resize(image, size, dst=self._tensor_bgr[0], interpolation=cv2.INTER_LINEAR)
+            resize_into(image, geometry, self._tensor_bgr[0])
             self.engine.infer({INPUT_NAME: self._tensor_bgr}, {"logits": self._logits})
-            made.append(torch.from_numpy(self._logits[0].copy()))
-        logits = torch.stack(made).to(images_bgr.device)
-        size = (height // LOGITS_STRIDE, width // LOGITS_STRIDE)
-        return student_log_probs(F.interpolate(logits, size=size, mode="bilinear", align_corners=False), self.wanted)
+            size = (height // LOGITS_STRIDE, width // LOGITS_STRIDE)
+            made.append(torch.from_numpy(brought_back(self._logits[0], (spec.height, spec.width), geometry, *size)))
+        return student_log_probs(torch.stack(made).to(images_bgr.device), self.wanted)
 
 
 @contextmanager
@@ -172,17 +172,25 @@ def asked_log_probs(teacher: Teacher, images_bgr: Tensor, asked: Tensor, n_class
     return everyone
 
 
-def pixel_weights(log_probs: Tensor, is_distilled: Tensor, options: Distil) -> Tensor:
-    """(n, h, w): each pixel's weight, by whose crop it is and how sure the teacher is."""
+def picture_share(inside: Tensor, size: Sequence[int]) -> Tensor:
+    """(n, H, W) uint8, 0 in bars -> (n, h, w) float32: how much of each pixel of the teacher's answer is picture."""
+    return F.interpolate(inside[:, None].float(), size=tuple(size), mode="area")[:, 0]
+
+
+def pixel_weights(log_probs: Tensor, is_distilled: Tensor, share: Tensor, options: Distil) -> Tensor:
+    """(n, h, w): each pixel's weight, by whose crop it is, how much of it is picture, and how sure the teacher is.
+
+    Bars weigh nothing, as with labels, where they are 255: what a teacher makes of black is nobody's business.
+    """
     of_crop = torch.where(is_distilled, options.weight, options.labelled).to(log_probs.dtype)
-    weights = of_crop[:, None, None].expand(-1, *log_probs.shape[2:])
+    weights = of_crop[:, None, None] * share
     if options.sure:
         weights = weights * (log_probs.amax(dim=1).exp() >= options.sure)
     return weights
 
 
 def divergence(logits: Tensor, soft_log_probs: Tensor, weights: Tensor, n_pixels: Tensor, temperature: float) -> Tensor:
-    """Sum of weighted KL(teacher || student) x temperature ** 2, over the pixels of the whole batch.
+    """Sum of weighted KL(teacher || student) x temperature ** 2, over `n_pixels`, those of the whole batch's pictures.
 
     Hinton et al. 2015, section 2. Both sides at the logits' stride; the student is brought to the teacher's size.
     """

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from engines.data.loader import Batch
 from engines.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -64,11 +63,7 @@ def _fitting(steps: "Steps", crops: "Crops", n: int) -> int:
     if steps.process.n > 1:
         return n // 2  # trying would need the other processes
     while (n := n // 2) >= steps.least:
-        batch = crops.batch
-        fewer = replace(
-            crops,
-            batch=Batch(batch.images_bgr[:n], batch.labels[:n], batch.is_distilled[:n]),
-        )
+        fewer = replace(crops, batch=crops.batch.first(n))
         try:
             steps.forward_backward(fewer, n_parts=1)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:

@@ -132,7 +132,8 @@ class Distil(Options):
     """Learning from the teacher's soft labels (Hinton et al. 2015), on crops of sources with `is_distilled`."""
 
     weight: float = Field(1.0, ge=0)
-    """Of the divergence from the teacher, per pixel of a distilled crop; its mean is over all pixels of the batch."""
+    """Of the divergence from the teacher, per pixel of a distilled crop; its mean is over all pixels of the batch's
+    pictures. Black bars do not count, as they do not for labels."""
     labelled: float = Field(0.0, ge=0)
     """The same for crops of all other sources."""
     temperature: float = Field(1.0, gt=0)

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from engines.data import IGNORE
+from engines.data.consecutive import FrameBatch
 from engines.data.loader import Batch, made_ahead
 from engines.data.views import Part
 from engines.errors import TrainingError
@@ -175,12 +176,16 @@ def _predicted(tried: list[Trial], n: int) -> int:
 
 
 def _made_up(steps: Steps, n: int) -> Crops:
-    """Noise of the right shape: what is in the pixels costs nothing."""
-    height, width = steps.crops_of(0).batch.labels.shape[1:]
+    """Noise of the right shape, frames of the temporal term included: what is in the pixels costs nothing."""
+    height, width = steps.config.augment.size
     labels = torch.randint(0, len(steps.config.classes), (n, height, width), dtype=torch.uint8)
     labels[:, : height // 8] = IGNORE
     images = torch.randint(0, 256, (n, height, width, 3), dtype=torch.uint8)
-    return Crops(Batch(images, labels, torch.ones(n, dtype=torch.bool)))
+    frames = None
+    if steps.frame_places is not None:  # they come whole with one part, however small the parts are
+        first, second = torch.randint(0, 256, (2, len(steps.frame_places), height, width, 3), dtype=torch.uint8)
+        frames = FrameBatch(first, second, torch.zeros(*first.shape[:3], 2))
+    return Crops(Batch(images, labels, torch.ones(n, dtype=torch.bool), torch.ones_like(labels)), frames)
 
 
 def _peak_bytes(device: torch.device) -> int:

@@ -179,15 +179,17 @@ class Steps:
     def parts(self, crops: Crops, n_parts: int) -> list[Part]:
         """The batch on the device, in parts, with the teacher's word."""
         config, batch = self.config, crops.batch
-        moved = [x.to(self.device, non_blocking=True) for x in (batch.images_bgr, batch.labels, batch.is_distilled)]
+        arrays = (batch.images_bgr, batch.labels, batch.is_distilled, batch.inside)
+        moved = [x.to(self.device, non_blocking=True) for x in arrays]
         parts = []
-        for images, labels, is_distilled in zip(*(x.chunk(n_parts) for x in moved), strict=True):
-            soft = weights = None
+        for images, labels, is_distilled, inside in zip(*(x.chunk(n_parts) for x in moved), strict=True):
+            soft = weights = share = None
             if self.teacher is not None and (config.distil.labelled or any(s.is_distilled for s in config.sources)):
                 asked = torch.ones_like(is_distilled) if config.distil.labelled else is_distilled
                 soft = distil.asked_log_probs(self.teacher, images, asked, len(config.classes))
-                weights = distil.pixel_weights(soft, is_distilled, config.distil)
-            parts.append(Part(images, labels, soft, weights))
+                share = distil.picture_share(inside, soft.shape[-2:])
+                weights = distil.pixel_weights(soft, is_distilled, share, config.distil)
+            parts.append(Part(images, labels, soft, weights, share))
         if crops.frames is not None:
             # With the last part, so that memory is needed once.
             frames = FrameBatch(*(x.to(self.device, non_blocking=True) for x in crops.frames))
@@ -200,8 +202,8 @@ class Steps:
         for part in parts:
             counted = pixel_weights(part.labels, self.config.losses, self.supervision.class_weights)
             found = {name: weight.sum() for name, weight in counted.items()}
-            if part.soft_weights is not None:
-                found["distil"] = part.soft_weights.new_tensor(float(part.soft_weights.numel()))
+            if part.soft_share is not None:
+                found["distil"] = part.soft_share.sum()
             for name, value in found.items():
                 sums[name] = sums[name] + value if name in sums else value
         if not sums:

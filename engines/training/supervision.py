@@ -38,6 +38,8 @@ class Part:
     """(n, C, h, w) of the teacher."""
     soft_weights: Tensor | None = None
     """(n, h, w) of each pixel's divergence; 0 leaves it out."""
+    soft_share: Tensor | None = None
+    """(n, h, w) of each pixel, what is picture and no bar: what the mean is over."""
     frames: FrameBatch | None = None
 
 

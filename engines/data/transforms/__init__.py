@@ -8,7 +8,6 @@ alone, so nothing here may keep a state or draw from another.
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engines.data.pairs import Pair
 from engines.data.transforms.camera import through_camera
@@ -18,9 +17,7 @@ from engines.data.transforms.geometry import Crop, add_bars, affine, cut, fill
 from engines.data.transforms.options import Augment
 from engines.data.transforms.people import pasted, window_without_subject
 
-__all__ = ["Augment", "augmented"]
-
-Image = NDArray[np.uint8]
+__all__ = ["Augment", "Crop", "augmented"]
 
 
 def augmented(
@@ -28,8 +25,8 @@ def augmented(
     config: Augment,
     rng: np.random.Generator,
     backdrop: Callable[[np.random.Generator], Pair] | None = None,
-) -> tuple[Image, Image]:
-    """One crop (height, width, 3) uint8 BGR and its labels (height, width) uint8; fresh arrays.
+) -> Crop:
+    """One crop of a picture and its labels; fresh arrays.
 
     Args:
         backdrop: draws a picture to paste subjects onto; None: nothing is pasted.
@@ -46,9 +43,10 @@ def augmented(
     image_bgr = through_codec(image_bgr, config, rng)
     # After the colours, so that bars stay as black as the stream makes them.
     image_bgr *= crop.inside[..., None]
+    crop = crop._replace(image_bgr=image_bgr)
     if rng.random() < config.bars_share:
-        add_bars(image_bgr, crop.label_map, rng)
-    return image_bgr, crop.label_map
+        add_bars(crop, rng)
+    return crop
 
 
 def _without_subject(pair: Pair, config: Augment, rng: np.random.Generator) -> Crop | None:

@@ -4,7 +4,7 @@ Resampling is the stream's own: bilinear without antialias. The trap: nearly all
 and a webcam shows head and shoulders; `closeup_share` of the crops therefore look at the upper part of the subject.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -23,16 +23,15 @@ LEAST_SUBJECT_PX = 32
 """Rows a subject must have to be looked at closely."""
 
 
-@dataclass(frozen=True, eq=False)
-class Crop:
+class Crop(NamedTuple):
     """A part of a picture at the network's size."""
 
     image_bgr: Image
-    """(height, width, 3) uint8; the picture's rim repeated outside it."""
+    """(height, width, 3) uint8; outside the picture its rim repeated, and black when the crop is finished."""
     label_map: Image
     """(height, width) uint8; 255 outside the picture."""
     inside: Image
-    """(height, width) uint8: 1 in the picture, 0 outside."""
+    """(height, width) uint8: 1 in the picture, 0 outside it and in bars."""
 
 
 def affine(label_map: Image, config: Augment, rng: np.random.Generator) -> Matrix:
@@ -79,16 +78,18 @@ def _inside(picture: tuple[int, ...], matrix: Matrix, size: tuple[int, int]) -> 
     return np.asarray(cv2.warpAffine(whole, matrix, (size[1], size[0]), flags=cv2.INTER_NEAREST), np.uint8)
 
 
-def add_bars(image_bgr: Image, label_map: Image, rng: np.random.Generator) -> None:
+def add_bars(crop: Crop, rng: np.random.Generator) -> None:
     """Black bars with label 255 at two opposite sides, in place."""
+    image_bgr, label_map, inside = crop
     is_sideways = rng.random() < 0.7  # bars at the sides are what a portrait gets in a landscape input
     if is_sideways:
-        image_bgr, label_map = image_bgr.swapaxes(0, 1), label_map.T
+        image_bgr, label_map, inside = image_bgr.swapaxes(0, 1), label_map.T, inside.T
     length = label_map.shape[0]
     first, last = rng.integers(0, length // 3, 2)
     for bar in (slice(0, int(first)), slice(length - int(last), length)):
         image_bgr[bar] = 0
         label_map[bar] = IGNORE
+        inside[bar] = 0
 
 
 def _matrix(scale: float, centre: tuple[float, float], config: Augment, rng: np.random.Generator) -> Matrix:

@@ -37,7 +37,7 @@ def test_a_subject_is_put_before_another_backdrop() -> None:
     """The old ground and its ignored rim are gone; labels are where the subject is seen."""
     config = OFF.model_copy(update={"paste_share": 1.0, "flip_share": 0.0})
 
-    image_bgr, labels = augmented(_subject(), config, np.random.default_rng(0), lambda _: _backdrop())
+    image_bgr, labels, _ = augmented(_subject(), config, np.random.default_rng(0), lambda _: _backdrop())
 
     assert set(np.unique(labels)) == {0, 1}
     assert (image_bgr[labels == 1] == 240).all()
@@ -75,7 +75,7 @@ def test_a_crop_without_subject_is_filled_by_its_window() -> None:
     config = OFF.model_copy(update={"without_subject_share": 1.0})
 
     for seed in range(10):
-        image_bgr, labels = augmented(_subject(), config, np.random.default_rng(seed))
+        image_bgr, labels, _ = augmented(_subject(), config, np.random.default_rng(seed))
         assert not labels.any()
         assert (image_bgr[4:-4, 4:-4] == 40).all()
 
@@ -147,7 +147,7 @@ def test_crops_may_be_wide() -> None:
         crop_px=128, crop_height_px=96, h264_share=1.0, low_light_share=1.0, motion_blur_share=1.0, paste_share=0.5
     )
 
-    image_bgr, labels = augmented(_subject(), config, np.random.default_rng(0), lambda _: _backdrop())
+    image_bgr, labels, _ = augmented(_subject(), config, np.random.default_rng(0), lambda _: _backdrop())
 
     assert image_bgr.shape == (96, 128, 3)
     assert labels.shape == (96, 128)

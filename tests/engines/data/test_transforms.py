@@ -21,7 +21,7 @@ def _pair(index: int = 0, height: int = 64, width: int = 64) -> Pair:
 @pytest.mark.parametrize("seed", range(8))
 def test_labels_move_with_the_picture(seed: int) -> None:
     """Whatever the scale, the turn and the mirror: red is where the labels say square."""
-    image_bgr, labels = augmented(_pair(seed), PLAIN, np.random.default_rng(seed))
+    image_bgr, labels, _ = augmented(_pair(seed), PLAIN, np.random.default_rng(seed))
 
     is_red = (image_bgr[..., 2] > 170) & (image_bgr[..., 0] < 70)
     is_square = labels == 1
@@ -35,7 +35,7 @@ def test_outside_the_picture_is_black_and_ignored() -> None:
     """A small picture lies on bars as a letterboxed frame does, whatever happens to its colours."""
     config = Augment(crop_px=64, scale_min=0.3, scale_max=0.31, closeup_share=0.0, jpeg_share=1.0, noise_share=1.0)
 
-    image_bgr, labels = augmented(_pair(), config, np.random.default_rng(1))
+    image_bgr, labels, _ = augmented(_pair(), config, np.random.default_rng(1))
 
     assert (labels == IGNORE).mean() > 0.5
     assert image_bgr[labels == IGNORE].max() == 0
@@ -48,8 +48,9 @@ def test_added_bars_are_black_and_ignored() -> None:
     shares = []
 
     for seed in range(8):
-        image_bgr, labels = augmented(_pair(), config, np.random.default_rng(seed))
+        image_bgr, labels, inside = augmented(_pair(), config, np.random.default_rng(seed))
         assert not image_bgr[labels == IGNORE].any()
+        assert np.array_equal(inside == 0, labels == IGNORE)
         shares.append((labels == IGNORE).mean())
 
     assert max(shares) > 0.1
@@ -61,7 +62,7 @@ def test_ignored_labels_inside_the_picture_keep_their_pixels() -> None:
     labels[:] = IGNORE
 
     inside = PLAIN.model_copy(update={"scale_min": 2.0, "scale_max": 2.1})
-    image_bgr, _ = augmented(Pair("void", image, labels), inside, np.random.default_rng(0))
+    image_bgr, _, _ = augmented(Pair("void", image, labels), inside, np.random.default_rng(0))
 
     assert image_bgr.mean() > 30
 
@@ -110,7 +111,7 @@ def test_a_crop_of_the_pictures_own_size_is_the_picture() -> None:
     )
     pair = _pair()
 
-    image_bgr, labels = augmented(pair, still, np.random.default_rng(0))
+    image_bgr, labels, _ = augmented(pair, still, np.random.default_rng(0))
 
     np.testing.assert_array_equal(image_bgr, pair.image_bgr)
     np.testing.assert_array_equal(labels, pair.label_map)

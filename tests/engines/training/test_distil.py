@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from configs import ConfigError
 from engines.errors import TrainingError
+from engines.spec import EngineSpec, InputSpec, OutputSpec
 from engines.training import distil
+from engines.training.distributed import Process
 from engines.training.recipe import Distil
+from engines.training.steps import Steps
 from engines.training.train import run
 from engines.training.watch import StepFacts, Watcher
 from tests.engines.training.small import small_config
@@ -59,10 +63,60 @@ def test_only_distilled_crops_and_sure_pixels_count() -> None:
     """The first crop is of a labelled source; in the second one pixel is below the bar."""
     log_probs = torch.tensor([[0.9, 0.1], [0.55, 0.45]]).log().T.reshape(1, 2, 1, 2).repeat(2, 1, 1, 1)
 
-    weights = distil.pixel_weights(log_probs, torch.tensor([False, True]), Distil(weight=2, sure=0.6))
+    share = torch.ones(2, 1, 2)
+    weights = distil.pixel_weights(log_probs, torch.tensor([False, True]), share, Distil(weight=2, sure=0.6))
 
     assert weights[0].tolist() == [[0.0, 0.0]]
     assert weights[1].tolist() == [[2.0, 0.0]]
+
+
+def test_black_bars_teach_nothing(tmp_path: Path) -> None:
+    """What a teacher makes of a bar weighs nothing, and the mean is over the pixels of the pictures."""
+
+    class Sees:
+        def log_probs(self, images_bgr: torch.Tensor) -> torch.Tensor:
+            return torch.full((len(images_bgr), 2, 16, 16), 0.5).log()
+
+    config = small_config(tmp_path, "teacher=any.pt", "distil.labelled=1", "augment.bars_share=1")
+    steps = Steps(config, Process(), torch.device("cpu"), Sees())
+    crops = steps.crops_of(0)
+    inside = crops.batch.inside.reshape(4, 16, 4, 16, 4).movedim(3, 2).reshape(4, 16, 16, 16)
+
+    [part] = steps.parts(crops, 1)
+
+    assert part.soft_weights is not None
+    is_bar, is_picture = inside.amax(-1) == 0, inside.amin(-1) == 1
+    assert is_bar.any()
+    assert not part.soft_weights[is_bar].any()
+    assert (part.soft_weights[is_picture] == 1).all()
+    assert float(steps.totals([part])["distil"]) == pytest.approx(int(inside.sum()) / 16)
+
+
+def test_an_engine_is_asked_as_a_stream_asks_it() -> None:
+    """A square crop stands between bars in a wide engine, undistorted, and what the engine says of the bars is gone."""
+    seen: list[np.ndarray] = []
+
+    class Wide:
+        spec = EngineSpec(
+            "wide", Path("wide.onnx"), InputSpec(32, 64), OutputSpec(("a", "b"), None), ((0, 0, 0),) * 2, "fp32"
+        )
+
+        def infer(self, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> None:
+            seen.append(inputs["image_bgr"].copy())
+            outputs["logits"][0, 0] = 0
+            # A class that is sure of itself in the bars, and unsure of a picture.
+            outputs["logits"][0, 1] = np.where(inputs["image_bgr"][0, ::4, ::4, 0] == 0, 50, 0)
+
+    crop = np.random.default_rng(0).integers(1, 256, (1, 32, 32, 3), dtype=np.uint8)
+
+    log_probs = distil.EngineTeacher(Wide(), ("a", "b")).log_probs(torch.from_numpy(crop))
+
+    assert np.array_equal(seen[0][0, :, 16:48], crop[0])
+    assert not seen[0][0, :, :16].any()
+    assert not seen[0][0, :, 48:].any()
+    assert log_probs.shape == (1, 2, 8, 8)
+    # The outermost pixels lie within half of an engine's pixel of the bars.
+    assert log_probs[0, :, :, 1:-1].exp().flatten().tolist() == pytest.approx([0.5] * 96)
 
 
 def test_the_teacher_looks_only_at_what_is_asked() -> None:

@@ -1,13 +1,16 @@
 """Trying a training out: what would happen, and what fits; nothing is written."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from torch import Tensor
 
 from configs import ConfigError
 from engines.__main__ import cli
 from engines.errors import TrainingError
+from engines.training import supervision
 from engines.training.rehearsal import Trial, largest_batch, rehearsed, trials
 from tests.engines.training.small import FROZEN, small_config
 
@@ -55,6 +58,26 @@ def test_trials_double_until_the_budget_is_spent(tmp_path: Path) -> None:
     none = list(trials(small_config(tmp_path), most=4, budget_bytes=1000))
 
     assert (frozen, learnt, none) == ([1, 2, 4], [2, 4], [])
+
+
+def test_trials_carry_the_frames_of_the_temporal_term(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are in memory with every part, whatever its size; without them the batch that fits was too large."""
+    small_config(tmp_path)
+    frames = tmp_path / "data" / "images"
+    config = small_config(
+        tmp_path, f"temporal={{weight: 1, batch: 3, sources: [{{path: {frames}, format: frames}}]}}", *FROZEN
+    )
+    n_frames: list[int] = []
+    real = supervision.inconsistency
+
+    def counted(first: Tensor, *others: Any) -> Tensor:
+        n_frames.append(len(first))
+        return real(first, *others)
+
+    monkeypatch.setattr(supervision, "inconsistency", counted)
+
+    assert [trial.n for trial in trials(config, most=2)] == [1, 2]
+    assert set(n_frames) == {3}
 
 
 def test_tune_batch_says_what_to_set(tmp_path: Path) -> None:

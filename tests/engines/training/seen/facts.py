@@ -69,6 +69,7 @@ def play(
         torch.from_numpy(np.stack([image for image, _ in crops])),
         torch.from_numpy(np.stack([labels for _, labels in crops])),
         torch.zeros(4, dtype=torch.bool),
+        torch.ones(4, *crops[0][1].shape, dtype=torch.uint8),
     )
     shown, best = pairs(), 0.0
     for step in range(first_step + 1, last_step + 1):
