@@ -26,4 +26,4 @@ def watching(command: str, say: Callable[[str], None], is_terminal: bool) -> Ite
     """
     with ExitStack() as stack:
         lead: Watcher = stack.enter_context(Bar()) if is_terminal else Lines(say)
-        yield [lead, Recorder(), stack.enter_context(TensorBoard()), Report(command)]
+        yield [lead, Recorder(lead.warned), stack.enter_context(TensorBoard(lead.warned)), Report(command)]

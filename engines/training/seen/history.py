@@ -51,6 +51,8 @@ class History:
         self.path = path
         self.trained: list[Trained] = []
         self.scored: list[Scored] = []
+        self._waiting = b""
+        """Lines that a full disk did not take."""
         for row in _rows(path):
             self._keep(row)
 
@@ -66,10 +68,23 @@ class History:
         partial.replace(self.path)
 
     def add(self, row: Trained | Scored) -> None:
-        """Remember a row, on the disk before this returns."""
+        """Remember a row, on the disk before this returns.
+
+        Raises:
+            OSError: it could not be written. The file ends with a whole line, and the next row takes this one along.
+        """
         self._keep(row)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(_line(row))
+        self._waiting += _line(row).encode()
+        with self.path.open("ab", buffering=0) as file:
+            whole = file.tell()
+            try:
+                left = self._waiting
+                while left:
+                    left = left[file.write(left) :]
+            except OSError:
+                file.truncate(whole)
+                raise
+        self._waiting = b""
 
     @property
     def best(self) -> Scored | None:

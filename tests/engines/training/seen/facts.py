@@ -1,7 +1,10 @@
 """Facts as a trainer tells them, made up; the watchers under test cannot know the difference."""
 
-from collections.abc import Sequence
+import resource
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -57,6 +60,60 @@ def evaluation(network: torch.nn.Module, shown: Sequence[Pair]) -> Evaluation:
     for pair in shown:
         tally.add(segmenter.logits(pair.image_bgr).argmax(axis=2).astype(np.uint8), pair.label_map)
     return Evaluation("P1", tally.scores(), 1.0)
+
+
+class Both(Watcher):
+    """One watcher after another, as a trainer tells several."""
+
+    def __init__(self, *watchers: Watcher) -> None:
+        self.watchers = watchers
+
+    def started(self, facts: StartFacts) -> None:
+        for watcher in self.watchers:
+            watcher.started(facts)
+
+    def stepped(self, facts: StepFacts) -> None:
+        for watcher in self.watchers:
+            watcher.stepped(facts)
+
+    def evaluated(self, facts: EvaluationFacts) -> None:
+        for watcher in self.watchers:
+            watcher.evaluated(facts)
+
+    def ended(self, outcome: Outcome) -> None:
+        for watcher in self.watchers:
+            watcher.ended(outcome)
+
+
+@contextmanager
+def files_end_at(n_bytes: int) -> Iterator[None]:
+    """No file of this process can grow beyond so many bytes: to a writer the same as a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+class FullDisk(Watcher):
+    """The disk is full after step `first`, until step `last`."""
+
+    def __init__(self, first: int, last: int) -> None:
+        self.first, self.last = first, last
+        self._full = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._full.close()
+
+    def stepped(self, facts: StepFacts) -> None:
+        if facts.step == self.first:
+            self._full.enter_context(files_end_at(n_bytes=100))
+        if facts.step == self.last:
+            self._full.close()
 
 
 def play(

@@ -6,6 +6,8 @@ import pytest
 
 from engines.errors import DataError
 from engines.training.seen.history import History, Scored, Trained
+from engines.training.seen.recorder import Recorder
+from tests.engines.training.seen.facts import Both, FullDisk, files_end_at, play
 
 
 def _filled(path) -> History:
@@ -46,6 +48,32 @@ def test_half_a_line_at_the_end_is_no_harm(tmp_path) -> None:
     path.write_text(path.read_text()[:-20])
 
     assert [row.step for row in History(path).trained] == [10, 20, 30]
+
+
+def test_lines_that_a_full_disk_did_not_take_come_later(tmp_path) -> None:
+    """No half line stays in the middle, which would make the file unreadable, and no row is lost."""
+    path = tmp_path / "history.jsonl"
+    history = _filled(path)
+    before = path.read_bytes()
+
+    with files_end_at(len(before) + 20), pytest.raises(OSError, match="File too large"):
+        history.add(Trained(40, 0.1))
+    assert path.read_bytes() == before
+    history.add(Trained(50, 0.1))
+
+    assert [row.step for row in History(path).trained] == [10, 20, 30, 40, 50]
+
+
+def test_a_full_disk_does_not_end_a_training_for_its_history(tmp_path) -> None:
+    """It is told once, and the run goes on; the lines are there when there is room again."""
+    said: list[str] = []
+
+    with FullDisk(5, 35) as disk:
+        play(Both(disk, Recorder(said.append)), tmp_path)
+
+    assert len(said) == 1
+    assert "history.jsonl: cannot be written (File too large); training goes on" in said[0]
+    assert [row.step for row in History(tmp_path / "history.jsonl").trained] == [10, 20, 30, 40]
 
 
 def test_a_foreign_line_is_refused_by_its_number(tmp_path) -> None:

@@ -1,13 +1,14 @@
 """What TensorBoard would show, read back with its own reader."""
 
 import io
+import re
 
 import numpy as np
 import pytest
 import torch  # noqa: F401  # the facts hold tensors
 
 from engines.training.seen.tensorboard import FOLDER, TensorBoard
-from tests.engines.training.seen.facts import play
+from tests.engines.training.seen.facts import Both, FullDisk, play
 
 PIL = pytest.importorskip("PIL.Image", reason="needs Pillow, which comes with matplotlib (extra train)")
 
@@ -43,6 +44,18 @@ def test_a_resumed_training_hides_what_it_repeats(tmp_path) -> None:
         play(watcher, tmp_path, first_step=20)
 
     assert [event.step for event in _read(tmp_path).Scalars("loss/total")] == [10, 20, 30, 40]
+
+
+def test_a_full_disk_costs_curves_and_is_told_in_one_line(tmp_path) -> None:
+    """A writing thread used to die with a traceback, and the training with it; now curves come again in a new file."""
+    said: list[str] = []
+
+    with FullDisk(5, 20) as disk, TensorBoard(said.append) as watcher:
+        play(Both(disk, watcher), tmp_path)
+
+    assert len(said) == 1
+    assert re.search(r"tensorboard: cannot be written \(.+\); training goes on without curves", said[0])
+    assert [event.step for event in _read(tmp_path).Scalars("loss/total")] == [30, 40]
 
 
 def test_pictures_show_what_the_network_makes_of_them(tmp_path) -> None:
