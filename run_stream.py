@@ -96,6 +96,9 @@ def main(traceback: bool) -> None:
 )
 @click.option("--pacing", type=click.Choice(["auto", "live", "lossless"]), help="Newest frame, or every frame.")
 @click.option("--crf", type=click.Choice(["off", "reference"]), help="Dense CRF after the engine.")
+@click.option(
+    "--stability", type=click.FloatRange(0, 1), help="Steadier masks: 0 (off, the default) to 1 (longest memory)."
+)
 @click.option("--size", help="WxH or WxH@FPS: wanted of a camera, made by demo and synthetic.")
 @click.option("--mirror", is_flag=True, default=None, help="Left and right exchanged, as in a mirror.")
 @click.option("--max-frames", type=click.IntRange(min=1), help="End after so many captured frames.")
@@ -120,7 +123,7 @@ def run(config_path: Path | None, report_path: Path | None, **options: Any) -> N
 def _as_overrides(options: dict[str, Any]) -> list[str]:
     """The command line's own options as overrides, so that there is one way in."""
     told = []
-    for key in ("engine", "backend", "effect", "pacing", "size", "mirror", "max_frames", "seconds"):
+    for key in ("engine", "backend", "effect", "pacing", "stability", "size", "mirror", "max_frames", "seconds"):
         if options.get(key) is not None:
             told.append(f"{key}={json.dumps(options[key])}")
     if options["crf"] is not None:
@@ -148,7 +151,9 @@ def _run(config: Any, report_path: Path | None) -> int:
         read = inputs_of(config, plan.settings.effects)
         check_outputs([(f"--report {report_path}", report_path)], [*read, *outputs_of(plan.sinks)])
     display = Display(_BEGAN_S)
-    display.say(f"{plan.pacing} ({plan.why_pacing}), sinks {', '.join(text for texts in plan.sinks for text in texts)}")
+    steadied = f", stability {config.stability:g}" if config.stability else ""
+    sinks = ", ".join(text for texts in plan.sinks for text in texts)
+    display.say(f"{plan.pacing} ({plan.why_pacing}), sinks {sinks}{steadied}")
     supervisor = Supervisor(plan, display)
     try:
         try:

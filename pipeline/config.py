@@ -76,6 +76,8 @@ class RunConfig(Options):
     strength: float = Field(1.0, ge=0, le=2)
     pacing: Literal["auto", "live", "lossless"] = "auto"
     crf: CrfOptions = CrfOptions()
+    stability: float = Field(0.0, ge=0, le=1)
+    """How strongly logits are fused with those of the frames before; 0: not at all, 1: the longest memory."""
     size: str = ""
     """Wanted of a camera, or made by `synthetic` and `demo`: `WxH`, `WxH@FPS`."""
     mirror: bool = False

@@ -71,6 +71,7 @@ class Run:
                 "crf": crf.method,
                 "crf_params": crf.preset,
                 "crf_iterations": crf.iterations,
+                "stability": self.config.stability,
                 "tap": self.config.tap,
                 "arithmetic": self.config.arithmetic,
             },

@@ -101,16 +101,23 @@ def engine_threads(config: RunConfig, *, live: bool) -> int:
 def _order(config: RunConfig) -> list[str]:
     if config.workers:
         order = [stage for group in config.workers for stage in group]
-        if config.crf.method != "off" and "refine" not in order:
-            raise ConfigError("workers: crf is on but no worker runs refine; add it between segment and render")
-        if config.crf.method == "off" and "refine" in order:
-            raise ConfigError("workers: refine is named but crf is off; set crf: reference, or take refine out")
+        if _refines(config) and "refine" not in order:
+            asked = "crf is on" if config.crf.method != "off" else f"stability is {config.stability:g}"
+            raise ConfigError(f"workers: {asked} but no worker runs refine; add it between segment and render")
+        if not _refines(config) and "refine" in order:
+            raise ConfigError(
+                "workers: refine is named but crf is off and stability is 0; set one of them, or take refine out"
+            )
         if bool(config.tap) != ("tap" in order):
             raise ConfigError("workers: a tap needs its folder and its place; set tap: DIR, and name tap before render")
         return order
-    refine = ["refine"] if config.crf.method != "off" else []
+    refine = ["refine"] if _refines(config) else []
     tap = ["tap"] if config.tap else []
     return ["capture", "preprocess", "segment", *refine, *tap, "render"]
+
+
+def _refines(config: RunConfig) -> bool:
+    return config.crf.method != "off" or config.stability > 0
 
 
 def _groups(workers: Sequence[Sequence[str]], order: Sequence[str]) -> list[tuple[str, ...]]:

@@ -5,6 +5,7 @@ gives the frames it has, then ends with an event; only one without any frame is 
 """
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydantic import Field
 from configs import near_matches
 from pipeline.errors import SourceCause, SourceUnavailable
 from pipeline.frame import StreamFormat
+from pipeline.sources.decoded import DecodedFrame
 from pipeline.sources.reader import VideoReader, cause_of, default_threads
 from pipeline.sources.source import Grabbed, OnEvent, SourceOptions, ignore_event
 
@@ -25,7 +27,7 @@ class FileOptions(SourceOptions):
     path: str = Field(min_length=1)
     """Where it is."""
     loop: bool = False
-    """Start again at the end, for ever; time goes on."""
+    """Start again at the end, for ever; time goes on, and what was remembered of earlier frames ends."""
     width: int | None = Field(None, ge=16, le=16384)
     """Scale to this width, with `height`; None keeps the file's own size."""
     height: int | None = Field(None, ge=16, le=16384)
@@ -82,6 +84,8 @@ class FileSource:
             if frame is None and self._loop and self._n_grabbed:
                 self._reader.rewind()
                 frame = self._next()
+                if frame is not None:
+                    frame = replace(frame, after_gap=True)
             if frame is None:
                 self._tell_if_short()
             else:
@@ -95,7 +99,7 @@ class FileSource:
                 self._is_closed = True
                 self._container.close()
 
-    def _next(self) -> Grabbed | None:
+    def _next(self) -> DecodedFrame | None:
         try:
             return self._reader.next()
         except OSError as error:

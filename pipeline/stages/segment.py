@@ -78,7 +78,7 @@ class Segment(PlainStage):
 
 def outputs_wanted(output: OutputSpec, options: Any) -> tuple[str, ...]:
     """Which planes the engine writes: what the next stage reads, and no more."""
-    if options.get("crf", "off") != "off":
+    if options.get("crf", "off") != "off" or options.get("stability", 0.0) > 0:
         return ("logits",)
     logits = ("logits",) if options.get("tap") else ()
     return (*logits, *output.mask_planes)

@@ -64,6 +64,13 @@ def test_crf_without_refine_is_refused() -> None:
         plan(_config("crf=reference", "workers=[[capture], [preprocess], [segment], [render]]"), 1)
 
 
+def test_refine_comes_with_stability() -> None:
+    """Steady masks are made there too, with or without a CRF; a chain of one's own must name it."""
+    assert plan(_config("stability=0.5"), 1).order == ("capture", "preprocess", "segment", "refine", "render")
+    with pytest.raises(ConfigError, match=r"stability is 0\.5 but no worker runs refine"):
+        plan(_config("stability=0.5", "workers=[[capture], [preprocess], [segment], [render]]"), 1)
+
+
 def test_threads_as_asked() -> None:
     """`threads` wins; otherwise there is at least one."""
     assert engine_threads(_config("threads=3"), live=True) == 3
@@ -73,7 +80,7 @@ def test_threads_as_asked() -> None:
 
 def test_refine_without_crf_is_refused() -> None:
     """It would read logits that nobody wrote."""
-    with pytest.raises(ConfigError, match="refine is named but crf is off"):
+    with pytest.raises(ConfigError, match="refine is named but crf is off and stability is 0"):
         plan(_config("workers=[[capture], [preprocess], [segment], [refine], [render]]"), 1)
 
 
