@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.effects.blur import Blur, FastGaussian
+from pipeline.effects.blur import Blur
+from pipeline.effects.gaussian import BackgroundGaussian, FastGaussian
 from tests.pipeline.effects.scenes import busy_image, person_scene
 
 
@@ -68,3 +69,47 @@ def test_a_frame_smaller_than_the_blur_works() -> None:
     FastGaussian(12, 16, 200.0).blur(image, out)
 
     assert np.abs(out - image.mean(axis=(0, 1))).max() < 12
+
+
+@pytest.mark.parametrize("sigma_px", [1, 4, 12, 24])
+@pytest.mark.parametrize("subject_bgr", [(0, 0, 0), (255, 255, 255), (0, 0, 255)])
+def test_the_subject_leaves_no_halo(sigma_px: float, subject_bgr: tuple[int, int, int]) -> None:
+    """A black, white or red figure before grey: the grey behind it stays grey, up to its very edge.
+
+    A plain blur of 12 px is 50 levels off there. What is left comes from alphas below one half.
+    """
+    alpha = np.zeros((360, 640), np.uint8)
+    cv2.circle(alpha, (320, 180), 90, 255, -1)
+    alpha = cv2.GaussianBlur(alpha, (0, 0), 1.5)
+    share = alpha[..., None] / 255
+    image = np.rint(128 * (1 - share) + np.array(subject_bgr) * share).astype(np.uint8)
+    out = np.empty_like(image)
+
+    BackgroundGaussian(360, 640, sigma_px).blur(image, alpha, out)
+
+    outside = cv2.distanceTransform((alpha < 3).astype(np.uint8), cv2.DIST_L2, 5)
+    assert np.abs(out[(outside > 0) & (outside <= 20)].astype(int) - 128).mean() < 3
+
+
+@pytest.mark.parametrize("sigma_px", [2, 8, 12, 24])
+def test_without_a_subject_it_is_the_plain_blur(sigma_px: float) -> None:
+    """An empty matte changes nothing; what differs is rounding."""
+    image = busy_image(640, 360)
+    plain, free = np.empty_like(image), np.empty_like(image)
+    FastGaussian(360, 640, sigma_px).blur(image, plain)
+
+    BackgroundGaussian(360, 640, sigma_px).blur(image, np.zeros((360, 640), np.uint8), free)
+
+    assert np.abs(free.astype(int) - plain).max() <= 2
+
+
+@pytest.mark.parametrize("sigma_px", [2, 12])
+def test_with_nothing_but_the_subject_there_is_no_black(sigma_px: float) -> None:
+    """No background is within reach: what is behind the subject is then its own blur, neither black nor noise."""
+    image, alpha = busy_image(640, 360), np.full((360, 640), 255, np.uint8)
+    plain, free = np.empty_like(image), np.empty_like(image)
+    FastGaussian(360, 640, max(sigma_px, 5.6)).blur(image, plain)
+
+    BackgroundGaussian(360, 640, sigma_px).blur(image, alpha, free)
+
+    assert np.abs(free.astype(int) - plain).mean() < 2
