@@ -231,6 +231,21 @@ def bench_transport(json_path: Path | None, seconds: float) -> None:
     _tell(measure(seconds=seconds), json_path)
 
 
+@bench.command("temporal")
+@click.argument("clips", nargs=-1, metavar="[CLIP]...")
+@click.option("--labelled", type=click.Path(path_type=Path, file_okay=False, exists=True), help="images/ and masks/.")
+@click.option("--engine", default="person", show_default=True)
+@click.option("--stability", type=click.FloatRange(0, 1, min_open=True), default=0.7, show_default=True)
+@click.option("--max-frames", type=click.IntRange(min=2), default=300, show_default=True, help="Of each clip.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False))
+def bench_temporal(json_path: Path | None, **options: Any) -> None:
+    """Do masks hold still with --stability, and do they keep up?"""
+    from pipeline.bench.temporal import bench_temporal as measure
+
+    _check_folder(json_path, "--json")
+    _tell(measure(**options), json_path)
+
+
 @main.command()
 @click.argument("engine")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="The labelled set.")
