@@ -23,7 +23,8 @@ class Schedule(Options):
     batch: int = Field(16, gt=1)
     """Pictures a step, over all processes and accumulated parts together."""
     accumulate: int = Field(1, gt=0)
-    """Parts a process's share of the batch is computed in: memory falls, the step stays the same."""
+    """Parts a process's share of the batch is computed in: memory falls, the step stays the same. But for `dice`,
+    `ohem` and `lovasz`, which look at many pixels at once: they become the mean of the parts' own values."""
     policy: Literal["poly", "step", "cosine", "constant"] = "poly"
     """poly: (1 - step / steps) ** power (Liu et al. 2015; DeepLab from v2 on). step: v1's."""
     power: float = Field(0.9, gt=0)
@@ -104,11 +105,12 @@ class Losses(Options):
 
     cross_entropy: float = Field(1.0, ge=0)
     dice: float = Field(1.0, ge=0)
-    """Soft dice of the classes that occur (Milletari et al. 2016)."""
+    """Soft dice of the classes that occur (Milletari et al. 2016), in the whole batch; with `schedule.accumulate` in
+    each part."""
     ohem: float = Field(0.0, ge=0)
-    """Cross-entropy of the hard pixels alone (Shrivastava et al. 2016)."""
+    """Cross-entropy of the hard pixels alone (Shrivastava et al. 2016), of each process and accumulated part."""
     lovasz: float = Field(0.0, ge=0)
-    """Lovasz-softmax: a surrogate of the IoU itself (Berman et al. 2018)."""
+    """Lovasz-softmax: a surrogate of the IoU itself (Berman et al. 2018), of each process and accumulated part."""
     boundary: float = Field(0.0, ge=0)
     """Cross-entropy of the pixels near a contour alone."""
     boundary_px: int = Field(3, gt=0)

@@ -1,5 +1,6 @@
 """One step: parts add up to the whole batch, what is frozen stays, and the teacher is heard."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from engines.errors import DataError, TrainingError
 from engines.training.config import TrainConfig
 from engines.training.start import training_set_of
 from engines.training.state import seed_for
-from engines.training.steps import Steps, prepared_steps
+from engines.training.steps import Crops, Steps, prepared_steps
 from engines.training.train import run
 from tests.engines.training.small import FROZEN, small_config
 
@@ -42,6 +43,26 @@ def test_an_accumulated_batch_gives_the_step_of_a_whole_one(tmp_path: Path) -> N
     assert parts_terms == pytest.approx(whole_terms, rel=1e-5)
     for name, value in whole.items():
         torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_terms_that_look_at_many_pixels_are_means_of_their_parts(tmp_path: Path) -> None:
+    """What `schedule.accumulate` says of itself: dice, ohem and lovasz are each part's own."""
+    options = (*FROZEN, "losses.ohem=1", "losses.lovasz=1", "augment.bars_share=1", "augment.colour=0.9")
+    with prepared_steps(small_config(tmp_path, *options)) as steps:
+        crops = steps.crops_of(0)
+        first, second = (
+            Crops(Batch(*(getattr(crops.batch, field.name)[half] for field in fields(Batch))))
+            for half in (slice(0, 2), slice(2, 4))
+        )
+
+        whole, parts = (steps.forward_backward(crops, n_parts) for n_parts in (1, 2))
+        halves = [steps.forward_backward(half, 1) for half in (first, second)]
+
+    for name in ("dice", "ohem", "lovasz"):
+        mean = (halves[0][name] + halves[1][name]) / 2
+        assert parts[name] == pytest.approx(mean, rel=1e-5)
+        assert abs(parts[name] - whole[name]) > 1e-6
+    assert parts["cross_entropy"] == pytest.approx(whole["cross_entropy"], rel=1e-5)
 
 
 def test_frozen_blocks_and_statistics_stay_as_they_came(tmp_path: Path) -> None:
