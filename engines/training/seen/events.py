@@ -39,7 +39,8 @@ class EventFile:
             from torch.utils.tensorboard import summary
         except ImportError as error:
             raise BackendUnavailable("tensorboard is not installed; pip install 'segstream[train]'") from error
-        self._event, self._summary = Event, summary
+        self._event: Any = Event
+        self._summary: Any = summary
         folder.mkdir(parents=True, exist_ok=True)
         # Readers take the files in the order of their names.
         name = f"events.out.tfevents.{time.time_ns() // 1000:016d}.{socket.gethostname()}.{os.getpid()}"
