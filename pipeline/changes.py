@@ -79,6 +79,10 @@ class Changes:
                 self.wish(strength=min(2.0, max(0.0, float(str(value)))))
             elif wanted == "mask":
                 self.wish(mask=bool(value))
+            elif str(wanted).startswith("matte."):
+                matte = {**self._proposed, **self._wished}.get("matte", self.settings.matte)
+                changed = {**matte.model_dump(), str(wanted).removeprefix("matte."): value}
+                self.wish(matte=type(matte).model_validate(changed))
             elif wanted == "engine" and value in self._engines:
                 self.wish(engine=str(value))
             else:

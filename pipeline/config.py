@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from configs import Options
+from pipeline.settings import MatteOptions
 
 __all__ = ["CrfOptions", "RestartOptions", "RunConfig", "StreamConfig"]
 
@@ -76,6 +77,7 @@ class RunConfig(Options):
     strength: float = Field(1.0, ge=0, le=2)
     pacing: Literal["auto", "live", "lossless"] = "auto"
     crf: CrfOptions = CrfOptions()
+    matte: MatteOptions = MatteOptions()
     stability: float = Field(0.0, ge=0, le=1)
     """How strongly logits are fused with those of the frames before; 0: not at all, 1: the longest memory."""
     size: str = ""

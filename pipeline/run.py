@@ -110,7 +110,7 @@ def prepare(config: RunConfig) -> Run:
         why_pacing=why,
         sinks=sinks,
         engines=engines,
-        settings=Settings(0, config.engine, effects, config.strength),
+        settings=Settings(0, config.engine, effects, config.strength, matte=config.matte),
         n_threads=engine_threads(config, live=pacing == "live"),
     )
 

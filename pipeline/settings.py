@@ -4,10 +4,25 @@ A frame is stamped with the epoch it was captured in, and every stage treats it 
 settings: a frame is never half old and half new.
 """
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, Self
 
-__all__ = ["Settings"]
+from pydantic import Field
+
+from configs import Options
+
+__all__ = ["MatteOptions", "Settings"]
+
+
+class MatteOptions(Options):
+    """How masks of the engine's size become mattes of the frame's."""
+
+    edges: Literal["guided", "linear"] = "guided"
+    """`guided` puts contours on the picture's edges; `linear` only enlarges."""
+    shrink_px: int = Field(0, ge=-20, le=20)
+    """The contour moves inwards by so many pixels of the frame; below 0, outwards."""
+    feather_px: int = Field(0, ge=0, le=50)
+    """The contour is softened by so many pixels of the frame on each side."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +38,7 @@ class Settings:
     """0 to 2; 1 is the effect as configured."""
     mask: bool = True
     """False shows the frame untouched."""
+    matte: MatteOptions = field(default_factory=MatteOptions)
 
     def changed(self, epoch: int, **changes: Any) -> Self:
         """A later epoch's settings."""
@@ -30,9 +46,10 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the control link."""
-        return asdict(self)
+        return {**asdict(self), "matte": self.matte.model_dump()}
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        return cls(**{**tree, "effects": tuple(tree["effects"])})
+        read = {"effects": tuple(tree["effects"]), "matte": MatteOptions(**tree.get("matte", {}))}
+        return cls(**{**tree, **read})

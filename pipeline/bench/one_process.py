@@ -84,7 +84,7 @@ def _tuned(clip: str, engine: str, effect: str, n_threads: int) -> dict[str, Any
             grabbed.copy_into(planes["image_bgr"])
             resize_into(planes["image_bgr"], geometry, planes["tensor_bgr"])
             opened.infer({INPUT_NAME: planes["tensor_bgr"][None]}, {"alpha": planes["alpha"][None]})
-            matte = upsampler.matte(planes["alpha"], None)
+            matte = upsampler.matte(planes["alpha"], None, planes["image_bgr"])
             painter.paint(planes["image_bgr"], matte, grabbed.pts_ns, planes["composite"])
             return True
 
@@ -128,9 +128,12 @@ def _stage_alone(stage: str, clip: str, engine: str, effect: str, n_threads: int
 
     upsampler = MatteUpsampler(source.format, spec)
     painter = effect_from_text(effect).open(source.format)
-    return _flat_out(
-        lambda: painter.paint(planes["image_bgr"], upsampler.matte(planes["alpha"], None), 0, planes["composite"])
-    )
+
+    def paint() -> None:
+        matte = upsampler.matte(planes["alpha"], None, planes["image_bgr"])
+        painter.paint(planes["image_bgr"], matte, 0, planes["composite"])
+
+    return _flat_out(paint)
 
 
 def _flat_out(act: Callable[[], None]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class Reference(AbstractContextManager["Reference"]):
         planes = {name: self._outputs[name][0] for name in ("alpha", "labels") if name in self._outputs}
         if "alpha" in planes and len(self.spec.output.classes) == 2:
             planes.pop("labels", None)  # as in the stream, where the alpha stands for both
-        matte = MatteUpsampler(format, self.spec).matte(planes.get("alpha"), planes.get("labels"))
+        matte = MatteUpsampler(format, self.spec).matte(planes.get("alpha"), planes.get("labels"), image_bgr)
         return Expected(tensor_bgr, label_map, matte.labels)
 
     def label_map(self, tensor_bgr: Image, height: int, width: int) -> Image:

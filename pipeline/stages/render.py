@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from engines.names import resolve
-from engines.spec import EngineSpec
 from pipeline.effects import Painter, effect_from_text
 from pipeline.errors import SinkError
 from pipeline.fanout import Fanout, InFlight
@@ -90,10 +89,11 @@ class Render:
                 "effect": settings.effects[stream],
                 "strength": settings.strength,
                 "mask": settings.mask,
+                "matte": settings.matte.model_dump(),
                 "engines": self.context.options["engines"],
                 "effects": self.context.options["effects"],
             }
-            looks[stream] = _Look(MatteUpsampler(format, spec), painter, _mask_planes(spec), told)
+            looks[stream] = _Look(MatteUpsampler(format, spec, settings.matte), painter, spec.output.mask_planes, told)
         return looks
 
     def use(self, prepared: Any) -> None:
@@ -110,9 +110,9 @@ class Render:
             stream = frame.ticket.stream
             look = self._looks[stream]
             planes = {name: frame.plane(name) for name in look.planes}
-            matte = look.upsampler.matte(planes.get("alpha"), planes.get("labels"))
-            composite = frame.plane("composite")
-            look.painter.paint(frame.plane("image_bgr"), matte, frame.ticket.pts_ns, composite)
+            image_bgr, composite = frame.plane("image_bgr"), frame.plane("composite")
+            matte = look.upsampler.matte(planes.get("alpha"), planes.get("labels"), image_bgr)
+            look.painter.paint(image_bgr, matte, frame.ticket.pts_ns, composite)
             shown = Shown(
                 composite_bgr=composite,
                 matte=self._kept(matte, stream),
@@ -184,9 +184,3 @@ class Render:
 
     def _failed(self, name: str, why: str) -> None:
         self.context.tell({"type": "event", "what": f"sink {name} failed", "why": why, "sink": name})
-
-
-def _mask_planes(spec: EngineSpec) -> tuple[str, ...]:
-    if spec.output.subject is None:
-        return ("labels",)
-    return ("alpha",) if len(spec.output.classes) == 2 else ("alpha", "labels")

@@ -15,6 +15,7 @@ from engines.spec import EngineSpec, InputSpec, OutputSpec, ResizeRule
 from pipeline.effects import Effect, Image
 from pipeline.frame import StreamFormat
 from pipeline.matte import Matte, MatteUpsampler
+from pipeline.settings import MatteOptions
 
 Meaning = tuple[tuple[str, ...], tuple[tuple[int, int, int], ...], int | None]
 """Classes, palette, subject."""
@@ -88,7 +89,8 @@ def _scene(
     alpha: NDArray[np.uint8] | None = None,
     labels: NDArray[np.uint8] | None = None,
 ) -> Scene:
-    upsampler = MatteUpsampler(format_of(width, height), spec_of(meaning, width // 2, height // 2))
+    spec = spec_of(meaning, width // 2, height // 2)
+    upsampler = MatteUpsampler(format_of(width, height), spec, MatteOptions(edges="linear"))
     image_bgr = busy_image(width, height)
     image_bgr.flags.writeable = False
-    return Scene(format_of(width, height), image_bgr, upsampler.matte(alpha, labels), upsampler)
+    return Scene(format_of(width, height), image_bgr, upsampler.matte(alpha, labels, image_bgr), upsampler)
