@@ -1,6 +1,6 @@
-"""A training in a process of its own, for tests that kill it or start two of it.
+"""Trainings in a process of their own, one after another, for tests that kill it or start two of it.
 
-python -m tests.engines.training.child FOLDER OUT [resume] [SIGNAL@STEP] [key=value ...]
+python -m tests.engines.training.child FOLDER OUT [resume] [SIGNAL@STEP] [key=value ...] [then OUT ...]
 """
 
 import json
@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
+from engines.training.distributed import joined
 from engines.training.train import run
 from engines.training.watch import Outcome, StepFacts, Watcher
 from tests.engines.training.small import small_config
@@ -35,11 +36,19 @@ class Ending(Watcher):
 
 def main() -> None:
     """See the module."""
-    folder, out, *rest = sys.argv[1:]
-    ends = {int(step): signal.Signals[name] for name, _, step in (word.partition("@") for word in rest) if step}
-    overrides = [word for word in rest if "=" in word]
+    folder, *words = sys.argv[1:]
+    with joined(is_on_gpu=False):  # once for all of them
+        while words:
+            end = words.index("then") if "then" in words else len(words)
+            _train(Path(folder), *words[:end])
+            words = words[end + 1 :]
+
+
+def _train(folder: Path, out: str, *words: str) -> None:
+    ends = {int(step): signal.Signals[name] for name, _, step in (word.partition("@") for word in words) if step}
+    overrides = [word for word in words if "=" in word]
     watcher = Ending(Path(out), ends)
-    run(small_config(Path(folder), *overrides), Path(out), resume="resume" in rest, watchers=[watcher])
+    run(small_config(folder, *overrides), Path(out), resume="resume" in words, watchers=[watcher])
 
 
 if __name__ == "__main__":
