@@ -17,10 +17,11 @@ from engines.data.pairs import Dataset
 from engines.errors import EngineMismatch, EngineNotFound
 from engines.evaluation.evaluate import P2Engine, evaluate
 from engines.geometry import tensor_of
+from engines.manifest import Certificate
 from engines.names import resolve, spec_of
 from engines.record import manifest_of
 from engines.runtime import Engine, open_engine
-from engines.spec import INPUT_NAME, Certificate, EngineSpec
+from engines.spec import INPUT_NAME, EngineSpec
 
 __all__ = ["MAX_MIOU_DROP", "Verdict", "certify", "reference_of"]
 
@@ -96,8 +97,8 @@ def certify(
     say("both: times")
     tensors = _tensors(spec, pairs)
     with (
-        open_engine(spec, outputs=_served(spec)) as engine,
-        open_engine(reference, outputs=_served(reference)) as other,
+        open_engine(spec, outputs=spec.output.mask_planes) as engine,
+        open_engine(reference, outputs=reference.output.mask_planes) as other,
     ):
         times, times_against = _interleaved(engine, other, tensors, n_rounds)
         backend = engine.backend
@@ -129,13 +130,6 @@ def _scored(spec: EngineSpec, pairs: Dataset) -> tuple[float, int]:
     with open_engine(spec, outputs=("logits",)) as engine:
         result = evaluate(P2Engine(engine), pairs, metrics=())
     return result.scores.miou, result.scores.n_images
-
-
-def _served(spec: EngineSpec) -> tuple[str, ...]:
-    """What a stream asks this engine for."""
-    if spec.output.subject is None:
-        return ("labels",)
-    return ("alpha",) if len(spec.output.classes) == 2 else ("alpha", "labels")
 
 
 def _tensors(spec: EngineSpec, pairs: Dataset) -> list[NDArray[np.uint8]]:

@@ -20,8 +20,9 @@ from pydantic import ValidationError
 from configs import near_matches
 from engines.errors import EngineMismatch, EngineNotFound
 from engines.machine import machine_kind
+from engines.manifest import Graph, Manifest, sha256_of
 from engines.size import WXH, Size
-from engines.spec import EngineSpec, Graph, InputSpec, Manifest, OutputSpec, sha256_of
+from engines.spec import EngineSpec, InputSpec
 
 __all__ = ["KnownEngine", "check_file", "known_engines", "read_manifest", "resolve", "search_folders", "spec_of"]
 
@@ -130,12 +131,11 @@ def read_manifest(path: Path) -> Manifest:
 
 def spec_of(manifest: Manifest, graph: Graph, folder: Path) -> EngineSpec:
     """One graph of a manifest as what a backend opens; `folder` holds the files."""
-    subject = None if manifest.subject is None else manifest.classes.index(manifest.subject)
     return EngineSpec(
         name=manifest.name,
         path=folder / graph.file,
-        input=InputSpec(graph.height, graph.width, manifest.resize),
-        output=OutputSpec(manifest.classes, subject),
+        input=InputSpec.of(graph.size, manifest.resize),
+        output=manifest.meaning.output,
         palette=manifest.palette,
         precision=graph.precision,
         sha256=graph.sha256,

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engines.errors import EngineMismatch
+from engines.manifest import Certificate, Graph, Manifest
 from engines.names import read_manifest
-from engines.spec import Certificate, EngineSpec, Graph, Manifest
+from engines.spec import EngineSpec
 
 __all__ = ["manifest_of", "record_certificate", "record_scores", "revoke_certificate", "write_manifest"]
 

@@ -1,35 +1,29 @@
-"""What an engine says of itself: input rule, outputs, classes, graphs, scores.
+"""What an engine is: its input, its outputs, what their numbers mean, and all that is needed to open it.
 
-The trainer writes a `Manifest` once (`person.json`); the stream, `evaluate` and `predict` obey it,
-so they cannot disagree. A manifest lists several graphs (sizes, precisions); an `EngineSpec` is one
-of them, resolved and ready to open. Colour order and normalisation live inside the graph: every
-graph takes uint8 NHWC BGR. The trap: differences and certificates hold for that very file; whoever
-writes a graph again writes a new entry for it.
+The trainer writes it once; the stream, `evaluate` and `predict` obey it, so they cannot disagree. Colour order and
+normalisation live inside the graph: every graph takes uint8 NHWC BGR. The trap: `subject` is a class's name in a
+`Meaning`, as people write it, and its index in an `OutputSpec`, as arrays want it.
 """
 
-import hashlib
+import json
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
-
-from configs import Options
 from engines.size import Size
 
 __all__ = [
-    "Calibration",
-    "Certificate",
-    "Difference",
+    "INPUT_NAME",
+    "LOGITS_STRIDE",
     "EngineSpec",
-    "Graph",
     "InputSpec",
-    "Manifest",
+    "Meaning",
     "OutputSpec",
+    "Palette",
     "Precision",
     "ResizeRule",
-    "sha256_of",
+    "graph_label",
 ]
 
 LOGITS_STRIDE = 4
@@ -37,11 +31,11 @@ LOGITS_STRIDE = 4
 
 INPUT_NAME = "image_bgr"
 
-SCHEMA_VERSION = 2
-"""2 adds `batch`, `difference`, `calibration` and `certified` to a graph, and `weights`; 1 is still read."""
-
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 """Of a graph's weights and arithmetic; decided when it is exported."""
+
+Palette = tuple[tuple[int, int, int], ...]
+"""One (R, G, B) a class."""
 
 
 class ResizeRule(StrEnum):
@@ -101,122 +95,39 @@ class OutputSpec:
         return ("logits", "labels") if self.subject is None else ("logits", "alpha", "labels")
 
 
-class Difference(Options):
-    """How far a graph is from the network (or the fp32 graph) it was made from, both run in float32 on the CPU."""
+@dataclass(frozen=True)
+class Meaning:
+    """What the numbers of a network stand for.
 
-    logits: float = Field(ge=0)
-    """The largest difference of a logit."""
-    labels: float = Field(ge=0, le=1)
-    """Share of pixels with the same label."""
-    images: int = Field(gt=0)
-    """On how many pictures."""
-    on: Literal["pictures", "noise"] = "pictures"
-    """Noise where no pictures were given: then the figures say that the graph works, and little more."""
+    Raises:
+        ValueError: a class has no colour, or the subject is none of the classes.
+    """
 
-
-class Calibration(Options):
-    """Where the ranges of an int8 graph come from."""
-
-    images: int = Field(gt=0)
-    """How many pictures."""
-    method: str
-    """How a range is chosen: `minmax`, `percentile` or `mse`; see `engines.export.quantise.ranges`."""
-    data: str = ""
-    """Name of the folder, without its place on a disk."""
-
-
-class Certificate(Options):
-    """What `certify` measured of one graph on one kind of machine, against the graph it may replace."""
-
-    against: str
-    """File of the reference graph; the graph itself for the reference's own certificate."""
-    data: str
-    """Data set, as `person/val ccp_*`."""
-    images: int = Field(gt=0)
-    """Pictures the mIoU was measured on (protocol P2)."""
-    miou: float
-    """Of this graph, 0 to 1."""
-    miou_against: float
-    """Of the reference, on the same pictures."""
-    p50_ms: float = Field(gt=0)
-    """Of one inference, the median over rounds."""
-    p95_ms: float = Field(gt=0)
-    """Of one inference, the median over rounds of each round's 95th percentile."""
-    speedup: float = Field(gt=0)
-    """The reference's time by this graph's, the median over interleaved rounds: load cancels out."""
-    backend: str
-    """What ran both: `OpenVINO 2026.4 bf16, 2 threads`."""
-
-
-class Graph(Options):
-    """One ONNX file of an engine."""
-
-    file: str
-    """Name of the file, beside the manifest."""
-    width: int = Field(gt=0)
-    height: int = Field(gt=0)
-    batch: int = Field(1, gt=0)
-    """Pictures a call, fixed; a stream takes graphs of 1."""
-    precision: str = "fp32"
-    """fp32, fp16, bf16 or int8; decided when the graph was exported."""
-    sha256: str
-    """Of the file: a graph that does not match is refused."""
-    scores: dict[str, float] = {}
-    """`protocol/data set/measure` to value, such as `P2/ccp/iou_person`."""
-    difference: Difference | None = None
-    """From what it was made from; None in manifests of schema 1."""
-    calibration: Calibration | None = None
-    """Of an int8 graph."""
-    certified: dict[str, Certificate] = {}
-    """Kind of machine (`engines.machine.machine_kind`) to what was measured there."""
-
-    @property
-    def size(self) -> Size:
-        """(width, height)."""
-        return Size(self.width, self.height)
-
-    @property
-    def label(self) -> str:
-        """`512x288 fp32`; `x4` follows for a batch of four."""
-        return _label(self.size, self.precision, self.batch)
-
-
-class Manifest(Options):
-    """The JSON beside the graphs: `<name>.json`."""
-
-    schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
-    name: str
-    task: str = "semantic segmentation"
     classes: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
-    """One (R, G, B) a class."""
-    subject: str | None = None
+    palette: Palette
+    subject: str | None
     """The class that `alpha` cuts out."""
     resize: ResizeRule = ResizeRule.LETTERBOX
-    normalisation: str = "x / 127.5 - 1, RGB"
-    """For people: the arithmetic itself is inside the graph."""
-    model: str = ""
-    """The network in words: `v3plus, mobilenet_v2, output stride 16`."""
-    weights: str = ""
-    """Fingerprint of the checkpoint's weights: graphs of the same weights may be added to the list."""
-    graphs: tuple[Graph, ...]
-    default_graph: str = ""
-    """File of the graph taken when neither size nor precision is asked for; empty: the first."""
-    scores: dict[str, float] = {}
-    """Of the checkpoint (protocol P1)."""
-    trained_on: tuple[str, ...] = ()
-    licences: tuple[str, ...] = ()
-    crf: str = "none"
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "Manifest":
+    def __post_init__(self) -> None:
         if len(self.palette) != len(self.classes):
             raise ValueError(f"palette has {len(self.palette)} colours for {len(self.classes)} classes")
         if self.subject is not None and self.subject not in self.classes:
             raise ValueError(f"subject {self.subject!r} is not one of the classes {list(self.classes)}")
-        if not self.graphs:
-            raise ValueError("lists no graphs")
-        return self
+
+    @property
+    def output(self) -> OutputSpec:
+        """What a graph gives."""
+        return OutputSpec(self.classes, None if self.subject is None else self.classes.index(self.subject))
+
+    def as_metadata(self) -> dict[str, str]:
+        """`metadata_props` of an ONNX file, so that the file alone can say it."""
+        return {
+            "classes": json.dumps(self.classes),
+            "palette": json.dumps(self.palette),
+            "subject": self.subject or "",
+            "resize": self.resize.value,
+        }
 
 
 @dataclass(frozen=True)
@@ -227,7 +138,7 @@ class EngineSpec:
     path: Path
     input: InputSpec
     output: OutputSpec
-    palette: tuple[tuple[int, int, int], ...]
+    palette: Palette
     precision: str
     sha256: str = ""
     batch: int = 1
@@ -235,7 +146,7 @@ class EngineSpec:
     @property
     def label(self) -> str:
         """`person 512x288 fp32`, as logs and reports name it; `x4` follows for a batch of four."""
-        return f"{self.name} {_label(self.input.size, self.precision, self.batch)}"
+        return f"{self.name} {graph_label(self.input.size, self.precision, self.batch)}"
 
     def output_shape(self, output: str, batch: int | None = None) -> tuple[int, ...]:
         """Shape of one output, for the graph's own batch unless told; see `OutputSpec` for the types."""
@@ -252,14 +163,6 @@ class EngineSpec:
         return "float32" if output == "logits" else "uint8"
 
 
-def _label(size: Size, precision: str, batch: int) -> str:
+def graph_label(size: Size, precision: str, batch: int) -> str:
+    """`512x288 fp32`; `x4` follows for a batch of four."""
     return f"{size} {precision}" + (f" x{batch}" if batch > 1 else "")
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

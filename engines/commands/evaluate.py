@@ -156,7 +156,7 @@ def _tell(found: "Target", labelled: Labelled, result: "Evaluation") -> None:
 def _recorded(target: str, found: "Target", result: "Evaluation", name: str) -> Path:
     scores = result.recorded(f"{found.key}/{name}")
     if found.spec is not None:
-        from engines.export.publish import record_scores
+        from engines.record import record_scores
 
         return record_scores(found.spec, scores)
     from engines.training.checkpoint import Checkpoint

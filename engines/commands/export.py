@@ -10,7 +10,7 @@ from engines.size import DEFAULT_SIZE, Size
 
 if TYPE_CHECKING:
     from engines.export.publish import Wanted
-    from engines.spec import Graph
+    from engines.manifest import Graph
 
 __all__ = ["export"]
 
@@ -84,11 +84,10 @@ def export(
 
 def _from_engine(source: str, wanted: "Wanted", samples: Path | None) -> tuple[Path, "list[Graph]"]:
     from engines.export.publish import add_graphs, letterboxed_samples
-    from engines.names import read_manifest, resolve
+    from engines.names import resolve
     from engines.record import manifest_of
 
-    path, _ = manifest_of(resolve(source))
-    manifest = read_manifest(path)
+    path, manifest = manifest_of(resolve(source))
     sizes = wanted.sizes or [graph.size for graph in manifest.graphs if graph.precision == "fp32"]
     samples_bgr = [] if samples is None else letterboxed_samples(samples, sizes, manifest.resize)
     return path, add_graphs(path, wanted, samples_bgr)
@@ -112,8 +111,8 @@ def _from_weights(
         samples_bgr = [] if samples is None else letterboxed_samples(samples, wanted.sizes, resize)
         return engine_from_checkpoint(checkpoint, wanted, out, samples_bgr, licences)
     from engines.data.known import VOC
-    from engines.export.graph import Meaning
     from engines.models.weights import voc_deeplab
+    from engines.spec import Meaning
 
     assert voc_weights is not None
     return engine_from_network(

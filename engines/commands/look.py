@@ -8,7 +8,7 @@ import click
 from engines.errors import EngineError
 
 if TYPE_CHECKING:
-    from engines.spec import Graph
+    from engines.manifest import Graph
 
 __all__ = ["inspect", "predict"]
 

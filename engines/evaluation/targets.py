@@ -13,7 +13,7 @@ from typing import Literal
 from engines.errors import EngineError, InputSizeError
 from engines.evaluation.segmenters import Averaged, P2Engine, Refined, Segmenter
 from engines.size import DEFAULT_SIZE, SIDE_MULTIPLE, Size
-from engines.spec import EngineSpec, InputSpec
+from engines.spec import EngineSpec, InputSpec, Palette
 
 __all__ = ["OutputStride", "Protocol", "Target", "is_checkpoint", "opened", "served_size"]
 
@@ -28,7 +28,7 @@ class Target:
     segmenter: Segmenter
     title: str
     """`person 512x288 fp32 on OpenVINO ...`, as a table names it."""
-    palette: tuple[tuple[int, int, int], ...]
+    palette: Palette
     key: str
     """Of recorded scores: P1, P2, or `P2@512x288` for a checkpoint."""
     spec: EngineSpec | None = None

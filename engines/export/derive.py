@@ -18,8 +18,9 @@ from engines.errors import DataError, ExportError
 from engines.export.difference import Answer, answers_of_graph, difference_of, stacked
 from engines.export.quantise.ranges import Method
 from engines.geometry import tensor_of
+from engines.manifest import Calibration, Graph, sha256_of
 from engines.size import Size
-from engines.spec import Calibration, Graph, InputSpec, Precision, sha256_of
+from engines.spec import InputSpec, Precision
 
 if TYPE_CHECKING:
     import onnx

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import ExportError
+from engines.manifest import Difference
 from engines.runtime import open_engine
 from engines.runtime.graph_facts import spec_from_graph
-from engines.spec import INPUT_NAME, Difference
+from engines.spec import INPUT_NAME
 
 __all__ = ["Answer", "answers_of_graph", "difference_of", "noise", "stacked"]
 

@@ -9,11 +9,9 @@ the same).
 """
 
 import copy
-import json
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +23,14 @@ from torch import Tensor, nn
 from engines.errors import ExportError, InputSizeError
 from engines.export.derive import Samples
 from engines.export.difference import Answer, answers_of_graph, difference_of, noise, stacked
+from engines.manifest import Graph, sha256_of
 from engines.models.deeplab import DeepLab
 from engines.size import SIDE_MULTIPLE
-from engines.spec import INPUT_NAME, LOGITS_STRIDE, Graph, OutputSpec, ResizeRule, sha256_of
+from engines.spec import INPUT_NAME, LOGITS_STRIDE, Meaning
 
 __all__ = [
     "MAX_LOGIT_DIFFERENCE",
     "MIN_LABEL_AGREEMENT",
-    "Meaning",
     "ServedGraph",
     "answers_of_network",
     "export_graph",
@@ -44,31 +42,6 @@ MAX_LOGIT_DIFFERENCE = 1e-3
 MIN_LABEL_AGREEMENT = 0.9999
 LAST_DIGIT = 1e-6
 """To which a `Difference` is rounded."""
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """What the numbers of a graph stand for; written into the file, so that the file alone can say it."""
-
-    classes: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
-    subject: str | None
-    resize: ResizeRule = ResizeRule.LETTERBOX
-
-    @property
-    def output(self) -> OutputSpec:
-        """The graph's outputs, in its order."""
-        return OutputSpec(self.classes, None if self.subject is None else self.classes.index(self.subject))
-
-    def as_metadata(self) -> dict[str, str]:
-        """`metadata_props` of the ONNX file."""
-        return {
-            "classes": json.dumps(self.classes),
-            "palette": json.dumps(self.palette),
-            "subject": self.subject or "",
-            "resize": self.resize.value,
-            "precision": "fp32",
-        }
 
 
 class ServedGraph(nn.Module):
@@ -201,7 +174,7 @@ def _write(served: ServedGraph, meaning: Meaning, width: int, height: int, batch
         del node.metadata_props[:]
         node.doc_string = ""
     del graph.metadata_props[:]
-    facts = {**meaning.as_metadata(), "normalisation": served.model.normalisation.text}
+    facts = {**meaning.as_metadata(), "precision": "fp32", "normalisation": served.model.normalisation.text}
     for key, value in facts.items():
         graph.metadata_props.add(key=key, value=value)
     del graph.graph.value_info[:]

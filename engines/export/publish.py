@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from engines.errors import EngineMismatch, EngineNotFound
 from engines.export.derive import CalibrationSet, Samples, derived_graph, file_of, pictures_of
 from engines.export.difference import answers_of_graph, noise, stacked
+from engines.manifest import Graph, Manifest
 from engines.names import check_file, read_manifest, spec_of
-from engines.record import record_scores, write_manifest
+from engines.record import write_manifest
 from engines.size import Size
-from engines.spec import Graph, InputSpec, Manifest, Precision, ResizeRule
+from engines.spec import InputSpec, Meaning, Precision, ResizeRule
 
 if TYPE_CHECKING:
-    from engines.export.graph import Meaning
     from engines.models.deeplab import DeepLab
     from engines.training.checkpoint import Checkpoint
 
@@ -34,8 +34,6 @@ __all__ = [
     "engine_from_checkpoint",
     "engine_from_network",
     "letterboxed_samples",
-    "record_scores",
-    "write_manifest",
 ]
 
 
@@ -83,7 +81,7 @@ def engine_from_checkpoint(
 
 def engine_from_network(
     network: "DeepLab",
-    meaning: "Meaning",
+    meaning: Meaning,
     wanted: Wanted,
     out: Path,
     samples_bgr: Sequence[NDArray[np.uint8]],

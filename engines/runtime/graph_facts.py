@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.errors import BackendUnavailable, EngineMismatch
-from engines.spec import INPUT_NAME, EngineSpec, InputSpec, OutputSpec, ResizeRule
+from engines.spec import INPUT_NAME, EngineSpec, InputSpec, Meaning, Palette, ResizeRule
 
 __all__ = ["GraphFacts", "check_contract", "read_graph", "spec_from_graph"]
 
@@ -66,13 +66,13 @@ def spec_from_graph(path: Path) -> EngineSpec:
     names = tuple(name for name in KNOWN_OUTPUTS if name in facts.outputs)
     if not names:
         raise EngineMismatch(f"{path}: outputs {list(facts.outputs)}, expected some of {list(KNOWN_OUTPUTS)}")
-    classes, palette, subject = _classes(path, facts)
+    meaning = _meaning(path, facts)
     return EngineSpec(
         name=facts.metadata.get("name", path.stem),
         path=path,
-        input=InputSpec(shape[1], shape[2], _resize(path, facts.metadata.get("resize", "letterbox"))),
-        output=OutputSpec(classes, subject),
-        palette=palette,
+        input=InputSpec(shape[1], shape[2], meaning.resize),
+        output=meaning.output,
+        palette=meaning.palette,
         precision=facts.metadata.get("precision", "fp32"),
         batch=shape[0] or 1,
     )
@@ -96,7 +96,7 @@ def check_contract(spec: EngineSpec, facts: GraphFacts, wanted: tuple[str, ...])
             )
 
 
-def _classes(path: Path, facts: GraphFacts) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...], int | None]:
+def _meaning(path: Path, facts: GraphFacts) -> Meaning:
     listed = _json_list(path, facts.metadata, "classes")
     if listed is None:
         shape = facts.outputs.get("logits", ("", (None, None)))[1]
@@ -105,17 +105,15 @@ def _classes(path: Path, facts: GraphFacts) -> tuple[tuple[str, ...], tuple[tupl
     classes = tuple(str(name) for name in listed)
     colours = _json_list(path, facts.metadata, "palette")
     palette = _spread(len(classes)) if colours is None else tuple((int(r), int(g), int(b)) for r, g, b in colours)
-    if len(palette) != len(classes):
-        raise EngineMismatch(f"{path}: metadata has {len(palette)} colours for {len(classes)} classes")
-    if "subject" not in facts.metadata:
-        return classes, palette, len(classes) - 1 if "alpha" in facts.outputs else None
-    subject = facts.metadata["subject"]
-    if subject and subject not in classes:
-        raise EngineMismatch(f"{path}: metadata subject {subject!r} is not one of the classes {list(classes)}")
-    return classes, palette, classes.index(subject) if subject else None
+    last = classes[-1] if classes and "alpha" in facts.outputs else ""
+    resize = _resize(path, facts.metadata.get("resize", "letterbox"))
+    try:
+        return Meaning(classes, palette, facts.metadata.get("subject", last) or None, resize)
+    except ValueError as error:
+        raise EngineMismatch(f"{path}: metadata: {error}") from None
 
 
-def _spread(n_classes: int) -> tuple[tuple[int, int, int], ...]:
+def _spread(n_classes: int) -> Palette:
     """Black for the background, then colours far apart."""
     colours = [(0, 0, 0)]
     for index in range(1, n_classes):

@@ -18,10 +18,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from engines.errors import CheckpointError
-from engines.export.graph import Meaning
 from engines.models.deeplab import DeepLab, ModelConfig, build
 from engines.models.normalisation import NORMALISATIONS
-from engines.spec import ResizeRule
+from engines.spec import Meaning, ResizeRule
 
 __all__ = ["Checkpoint"]
 

@@ -16,10 +16,9 @@ from configs import Options
 from engines.data.datasets import DatasetOptions
 from engines.data.loader import Source
 from engines.data.transforms import Augment
-from engines.export.graph import Meaning
 from engines.models.deeplab import ModelConfig
 from engines.size import ServedSize
-from engines.spec import ResizeRule
+from engines.spec import Meaning, Palette, ResizeRule
 from engines.training.delivery import Delivery
 from engines.training.recipe import BatchNorm, Distil, Losses, Optimiser, Schedule, Temporal
 
@@ -62,7 +61,7 @@ class TrainConfig(Options):
     """Of the engine that comes of it: letters, digits, and - _ . between them."""
     classes: tuple[str, ...] = Field(min_length=2)
     """Class 0 is the background where there is one."""
-    palette: tuple[tuple[int, int, int], ...]
+    palette: Palette
     """(R, G, B) of each class, for pictures."""
     subject: str | None = None
     """The class that an alpha matte shows; None gives labels only."""
@@ -118,13 +117,10 @@ class TrainConfig(Options):
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":
-        if len(self.palette) != len(self.classes):
-            raise ValueError(f"palette has {len(self.palette)} colours for {len(self.classes)} classes")
+        _ = self.meaning  # refuses what cannot be
         twice = [name for name, n in Counter(self.classes).items() if n > 1]
         if twice:
             raise ValueError(f"class {twice[0]!r} is named twice; scores are told by name, so each needs its own")
-        if self.subject is not None and self.subject not in self.classes:
-            raise ValueError(f"subject {self.subject!r} is not one of the classes {list(self.classes)}")
         labels = [validation.title for validation in self.validation]
         if len(set(labels)) != len(labels):
             raise ValueError(f"validation sets need different names, got {labels}; give each a `name`")

@@ -60,7 +60,8 @@ def deliver(config: "TrainConfig", best: Path, out: Path, say: Callable[[str], N
     """
     from engines.evaluation.evaluate import P2Engine, evaluate
     from engines.export.derive import CalibrationSet
-    from engines.export.publish import Wanted, engine_from_checkpoint, record_scores
+    from engines.export.publish import Wanted, engine_from_checkpoint
+    from engines.record import record_scores
     from engines.runtime import open_engine
     from engines.training.checkpoint import Checkpoint
     from engines.training.validate import opened_sets

@@ -15,9 +15,9 @@ from engines.certify import Verdict, certify, reference_of
 from engines.data.formats.folder import Folder
 from engines.errors import EngineMismatch, EngineNotFound
 from engines.machine import machine_kind
+from engines.manifest import Certificate, sha256_of
 from engines.names import read_manifest, resolve
 from engines.record import manifest_of, record_certificate, revoke_certificate
-from engines.spec import Certificate, sha256_of
 from tests.engines.runtime.graphs import write_engine
 
 CERTIFICATE = Certificate(

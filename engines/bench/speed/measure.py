@@ -23,14 +23,14 @@ from engines.bench.speed.records import Record
 from engines.bench.synthetic import settled
 from engines.crf import PRESETS
 from engines.crf.reference import mean_field
-from engines.export.graph import Meaning, ServedGraph, export_graph
+from engines.export.graph import ServedGraph, export_graph
 from engines.machine import usable_cores
 from engines.models.base import DeepLab
 from engines.models.deeplab import build
 from engines.models.facts import facts_of
 from engines.runtime import backend_reason, open_engine
 from engines.size import Size
-from engines.spec import INPUT_NAME
+from engines.spec import INPUT_NAME, Meaning
 
 __all__ = ["CRF", "CRF_BACKEND", "RUNTIMES", "TORCH", "crf_record", "network_records"]
 

@@ -10,9 +10,9 @@ import torch
 from engines.errors import InputSizeError
 from engines.evaluation.segmenters import Averaged, label_map_of
 from engines.evaluation.targets import opened
-from engines.export.graph import Meaning
 from engines.models.deeplab import ModelConfig, build
 from engines.size import Size
+from engines.spec import Meaning
 from engines.training.checkpoint import Checkpoint
 from tests.engines.toy import CLASSES, PALETTE, picture
 

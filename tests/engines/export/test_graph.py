@@ -13,13 +13,15 @@ import torch
 from engines.errors import EngineMismatch, EngineNotFound, ExportError, InputSizeError
 from engines.export import graph as export
 from engines.export.derive import CalibrationSet, Samples
-from engines.export.graph import Meaning, ServedGraph, export_graph
-from engines.export.publish import Wanted, engine_from_checkpoint, record_scores
+from engines.export.graph import ServedGraph, export_graph
+from engines.export.publish import Wanted, engine_from_checkpoint
+from engines.manifest import Difference, Graph
 from engines.models.deeplab import DeepLab, ModelConfig
 from engines.names import read_manifest, resolve
+from engines.record import record_scores
 from engines.runtime import open_engine
 from engines.size import Size
-from engines.spec import Difference, Graph
+from engines.spec import Meaning
 from engines.training.checkpoint import Checkpoint
 from tests.engines.networks import SMALL, noise, settled
 

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.spec import sha256_of
+from engines.manifest import sha256_of
 
 CLASSES = ("background", "person")
 PALETTE = ((0, 0, 0), (220, 20, 60))

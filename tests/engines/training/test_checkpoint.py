@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from engines.errors import CheckpointError
-from engines.export.graph import Meaning
 from engines.models.deeplab import ModelConfig, build
+from engines.spec import Meaning
 from engines.training.checkpoint import Checkpoint
 
 SMALL = ModelConfig(aspp_channels=8, low_channels=4)
