@@ -95,10 +95,17 @@ def main(traceback: bool) -> None:
     "--sink", "sinks", multiple=True, help="window, browser[:PORT], file:PATH, frames:DIR, masks:DIR, jsonl:PATH, null."
 )
 @click.option("--pacing", type=click.Choice(["auto", "live", "lossless"]), help="Newest frame, or every frame.")
-@click.option("--crf", type=click.Choice(["off", "reference"]), help="Dense CRF after the engine.")
+@click.option("--crf", type=click.Choice(["off", "fast", "exact", "reference"]), help="Dense CRF after the engine.")
 @click.option(
     "--stability", type=click.FloatRange(0, 1), help="Steadier masks: 0 (off, the default) to 1 (longest memory)."
 )
+@click.option(
+    "--edges",
+    type=click.Choice(["guided", "linear"]),
+    help="Contours on the picture's edges (default), or plain.",
+)
+@click.option("--shrink", type=click.IntRange(-20, 20), metavar="PX", help="Move contours inwards; below 0, outwards.")
+@click.option("--feather", type=click.IntRange(0, 50), metavar="PX", help="Soften contours by so many pixels.")
 @click.option("--size", help="WxH or WxH@FPS: wanted of a camera, made by demo and synthetic.")
 @click.option("--mirror", is_flag=True, default=None, help="Left and right exchanged, as in a mirror.")
 @click.option("--max-frames", type=click.IntRange(min=1), help="End after so many captured frames.")
@@ -128,6 +135,9 @@ def _as_overrides(options: dict[str, Any]) -> list[str]:
             told.append(f"{key}={json.dumps(options[key])}")
     if options["crf"] is not None:
         told.append(f'crf.method="{options["crf"]}"')
+    for option, key in (("edges", "edges"), ("shrink", "shrink_px"), ("feather", "feather_px")):
+        if options[option] is not None:
+            told.append(f"matte.{key}={json.dumps(options[option])}")
     if options["engines"]:
         told.append(f"engines={json.dumps(options['engines'])}")
     sinks = list(options["sinks"])
@@ -142,7 +152,7 @@ def _as_overrides(options: dict[str, Any]) -> list[str]:
 def _run(config: Any, report_path: Path | None) -> int:
     from pipeline.display import Display
     from pipeline.report import report_of, table_of, write_report
-    from pipeline.run import check_outputs, inputs_of, outputs_of, prepare
+    from pipeline.run import check_outputs, inputs_of, outputs_of, prepare, ready_crf
     from pipeline.supervisor import Supervisor
 
     plan = prepare(config)
@@ -154,6 +164,7 @@ def _run(config: Any, report_path: Path | None) -> int:
     steadied = f", stability {config.stability:g}" if config.stability else ""
     sinks = ", ".join(text for texts in plan.sinks for text in texts)
     display.say(f"{plan.pacing} ({plan.why_pacing}), sinks {sinks}{steadied}")
+    ready_crf(config.crf.method, display.say)
     supervisor = Supervisor(plan, display)
     try:
         try:
@@ -235,12 +246,24 @@ def bench_transport(json_path: Path | None, seconds: float) -> None:
 @click.argument("clips", nargs=-1, metavar="[CLIP]...")
 @click.option("--labelled", type=click.Path(path_type=Path, file_okay=False, exists=True), help="images/ and masks/.")
 @click.option("--engine", default="person", show_default=True)
-@click.option("--stability", type=click.FloatRange(0, 1, min_open=True), default=0.7, show_default=True)
+@click.option("--stability", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
 @click.option("--max-frames", type=click.IntRange(min=2), default=300, show_default=True, help="Of each clip.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False))
 def bench_temporal(json_path: Path | None, **options: Any) -> None:
     """Do masks hold still with --stability, and do they keep up?"""
     from pipeline.bench.temporal import bench_temporal as measure
+
+    _check_folder(json_path, "--json")
+    _tell(measure(**options), json_path)
+
+
+@bench.command("matte")
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="A folder of images and masks to score.")
+@click.option("--engine", default="person", show_default=True, help="For --data.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False))
+def bench_matte(json_path: Path | None, **options: Any) -> None:
+    """What do better edges, colours and blurs gain at 720p, and cost on one core?"""
+    from pipeline.bench.matte import bench_matte as measure
 
     _check_folder(json_path, "--json")
     _tell(measure(**options), json_path)

@@ -1,9 +1,9 @@
 """Fuses an engine's logits with those of the frames before: less flicker, no delay.
 
 A recursive mean along the motion: fused = warped + weight * (now - warped). The weight is small where the picture says
-that the same thing is still seen and the logits hardly differ, and 1 where it does not: there the engine's answer goes
-through as it is. The trap: a mean that is strong everywhere looks wonderful on a still and drags the mask behind
-everything that moves.
+that the same thing is still seen and the logits waver about what is remembered, and 1 where it does not: there the
+engine's answer goes through as it is. The trap: a mean that is strong everywhere looks wonderful on a still and drags
+the mask behind everything that moves.
 """
 
 import cv2
@@ -11,15 +11,18 @@ import numpy as np
 
 from engines.errors import EngineError, InputSizeError
 from engines.motion import Image, Plane, Planes
+from engines.temporal.drift import Drift, spread
 from engines.temporal.watch import Watch, ramp
 
 __all__ = ["TemporalFusion"]
 
-STRONGEST_WEIGHT = 0.08
-"""Weight of the present frame at stability 1, where nothing changed: a memory of about twelve frames."""
+LEAST_WEIGHT = 0.05
+"""Weight of the present frame at stability 1, where nothing changed: a memory of about twenty frames."""
 DISAGREEMENT = (1.5, 5.0)
 """Distance of the logits from the remembered ones, as the margin between two classes, from which and up to which the
 engine is believed. Flicker of the person engine on still pixels is 0.5 in the median, 1.3 at the 90th percentile."""
+DRIFT = (0.65, 0.95)
+"""Tracking signal from which and up to which a steady contradiction is believed; see `drift.py`."""
 
 
 class TemporalFusion:
@@ -38,14 +41,16 @@ class TemporalFusion:
         self.stability = stability
         self.was_cut = False
         """Whether the last picture was another shot."""
-        self._floor = STRONGEST_WEIGHT**stability
+        self._floor = LEAST_WEIGHT**stability
         self._watch = Watch()
+        self._drift = Drift()
         self._fused: Planes = np.empty((0, 0, 0), np.float32)
         self._moved: Planes = self._fused
 
     def reset(self) -> None:
         """Forget everything: after a gap, a seek, another engine."""
         self._watch.reset()
+        self._drift.reset()
 
     def fuse(self, logits: Planes, tensor_bgr: Image) -> Planes:
         """The next frame.
@@ -65,12 +70,13 @@ class TemporalFusion:
         if self.stability == 0:
             return logits
         if self._fused.shape != logits.shape:
-            self._watch.reset()
+            self.reset()
             self._fused = np.empty_like(logits)
             self._moved = np.empty_like(logits)
         moved = self._watch.see(tensor_bgr, *logits.shape[1:])
         self.was_cut = moved is not None and moved.is_cut
         if moved is None or moved.is_cut:
+            self._drift.reset()
             np.copyto(self._fused, logits)
             return self._fused
         for plane, target in zip(self._fused, self._moved, strict=True):
@@ -78,17 +84,16 @@ class TemporalFusion:
         difference = np.subtract(logits, self._moved, out=self._fused)
         weight = ramp(_disagreement(difference), *DISAGREEMENT)
         np.maximum(weight, moved.change, out=weight)
+        np.maximum(weight, ramp(self._drift.signal(difference), *DRIFT), out=weight)
         np.maximum(weight, self._floor, out=weight)
         np.multiply(difference, weight, out=self._fused)
         self._fused += self._moved
         if not np.isfinite(self._fused).all():
             # One frame of nonsense may pass, as it would without a memory; it must not stay in it.
-            self._watch.reset()
+            self.reset()
         return self._fused
 
 
 def _disagreement(difference: Planes) -> Plane:
     """(C, h, w) to (h, w): how far margins between classes moved, mean of 3x3 so that one pixel is no evidence."""
-    # What is added to all classes alike changes nothing, so the spread counts and not the size.
-    spread = np.subtract(difference.max(axis=0), difference.min(axis=0))
-    return np.asarray(cv2.blur(spread, (3, 3)), np.float32)
+    return np.asarray(cv2.blur(spread(difference), (3, 3)), np.float32)

@@ -33,8 +33,10 @@ from pipeline.sources.demo import PORTRAIT
 
 __all__ = ["GOALS", "SPEEDS_PX_S", "bench_temporal"]
 
-SPEEDS_PX_S = (100, 200, 500, 1000, 2000)
-"""Of the mover, in pixels of the engine's input, at `RATE_HZ`."""
+SPEEDS_PX_S = (30, 100, 200, 500, 1000, 2000)
+"""Of the mover, in pixels of the engine's input, at `RATE_HZ`. The slowest is the hardest for a memory: it moves by a
+pixel a frame. It is not in the pooled figure, which is for 100 to 2000."""
+POOLED_FROM_PX_S = 100
 RATE_HZ = 30
 MOVER_FRAMES = 24
 """For each speed, in as many passes as that takes."""
@@ -186,7 +188,8 @@ def _lag(bench: _Bench) -> dict[str, Any]:
             found = [lag_of(both.raw, both.fused) for both in bench.see(frames)]
             lags += [lag for lag in found[1:] if lag is not None]
             n_seen, seed = n_seen + len(found), seed + 1
-        all_lags += lags
+        if speed_px_s >= POOLED_FROM_PX_S:
+            all_lags += lags
         of_speed[str(speed_px_s)] = _lag_figures(lags)
     return {"px_p95": _lag_figures(all_lags), "of_speed_px_s": of_speed}
 
@@ -241,7 +244,7 @@ def _table(figures: dict[str, Any]) -> str:
             f"{miou['points']:+.2f} points (goal -0.3 or better)"
         )
     lines.append("lag behind the raw mask, 95th percentile, px of the engine's input (goal 1)")
-    for speed, row in (*figures["lag"]["of_speed_px_s"].items(), ("all", figures["lag"]["px_p95"])):
+    for speed, row in (*figures["lag"]["of_speed_px_s"].items(), ("100+", figures["lag"]["px_p95"])):
         lines.append(f"  {speed:>5} px/s: displaced {row['displacement']:.2f}, worse edge {row['edge']:.2f}")
     ms = figures["ms"]
     told = ", ".join(f"{kind} p50 {ms[kind]['p50']:.2f} p95 {ms[kind]['p95']:.2f}" for kind in ("wall", "cpu"))
