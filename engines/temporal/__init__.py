@@ -4,9 +4,9 @@
     for tensor_bgr, logits in frames:
         steady = fusion.fuse(logits, tensor_bgr)
 
-`watch.py` and `drift.py` say where the past can be trusted, `fusion.py` mixes, `masks.py` makes alpha and labels of the result;
-`lag.py` and `mover.py` measure that nothing is delayed. The trap: a mask that never changes is perfectly steady, so
-flips alone say nothing; look at the lag and at the mIoU beside them.
+`watch.py` and `drift.py` say where the past can be trusted, `fusion.py` mixes, `masks.py` makes alpha and labels of
+the result; `lag.py` and `mover.py` measure that nothing is delayed. The trap: a mask that never changes is perfectly
+steady, so flips alone say nothing; look at the lag and at the mIoU beside them.
 """
 
 from engines.temporal.fusion import TemporalFusion
