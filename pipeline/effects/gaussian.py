@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.effects.composite import Compositor
 from pipeline.effects.effect import Image
 
-__all__ = ["BackgroundGaussian", "FastGaussian"]
+__all__ = ["BackgroundGaussian", "FastGaussian", "Weighted", "border_of", "halve", "kernel", "plan"]
 
 LEAST_SIGMA_PX = 1.4
 """Blur left for the smallest picture: with less, the bilinear enlargement shows its grid."""
@@ -41,18 +41,18 @@ class FastGaussian:
 
     def __init__(self, height: int, width: int, sigma_px: float) -> None:
         self._size = (width, height)
-        sizes, self.sigma_small_px = _plan(height, width, sigma_px)
+        sizes, self.sigma_small_px = plan(height, width, sigma_px)
         self.factor = 2 ** len(sizes)
         self._halves = [np.empty((*size, 3), np.uint8) for size in sizes]
-        self._kernel = _kernel(self.sigma_small_px)
+        self._kernel = kernel(self.sigma_small_px)
         self._blurred = np.empty((*(sizes or [(height, width)])[-1], 3), np.uint8)
-        self._border = _border(self.factor)
+        self._border = border_of(self.factor)
 
     def blur(self, image_bgr: Image, out: Image) -> None:
         """Write the blurred image over the whole of `out`."""
         source = image_bgr
         for half in self._halves:
-            _halve(source, half)
+            halve(source, half)
             source = half
         target = self._blurred if self._halves else out
         cv2.GaussianBlur(source, self._kernel, self.sigma_small_px, dst=target, borderType=self._border)
@@ -77,16 +77,15 @@ class BackgroundGaussian:
             self._weight_full = np.empty((height, width), np.uint8)
             self._compositor = Compositor(height, width)
         self._size = (width, height)
-        sizes, self._sigma_small_px = _plan(height, width, sigma_px)
-        self._kernel, self._border = _kernel(self._sigma_small_px), _border(2 ** len(sizes))
+        sizes, self._sigma_small_px = plan(height, width, sigma_px)
+        self._border = border_of(2 ** len(sizes))
         self._n_early = min(HALVES_BEFORE_WEIGHTS, len(sizes))
         early, late = sizes[: self._n_early], sizes[self._n_early :]
         self._early = [(np.empty((*size, 3), np.uint8), np.empty(size, np.uint8)) for size in early]
         height, width = (early or [(height, width)])[-1]
-        self._keep_u8 = np.empty((height, width), np.uint8)
-        self._first = _Weighted(height, width)
-        self._late = [_Weighted(*size) for size in late]
-        self._last = _Weighted(*(sizes or [(height, width)])[-1])
+        self._first = Weighted(height, width)
+        self._late = [Weighted(*size) for size in late]
+        self._last = Weighted(*(sizes or [(height, width)])[-1])
         self._blurred = np.empty(self._last.colours.shape, np.uint8)
         levels = np.clip(1 - np.arange(256) / (255 * LEFT_OUT), FLOOR, 1).astype(np.float32)
         self._weight_of = levels
@@ -111,23 +110,21 @@ class BackgroundGaussian:
 
     def _weighted_blur(self, image_bgr: Image, alpha: Alpha, out: Image) -> None:
         for half_bgr, half_alpha in self._early:
-            _halve(image_bgr, half_bgr)
-            _halve(alpha, half_alpha)
+            halve(image_bgr, half_bgr)
+            halve(alpha, half_alpha)
             image_bgr, alpha = half_bgr, half_alpha
         self._first.fill(image_bgr, alpha, self._weight_of)
         source = self._first
         for half in self._late:
-            _halve(source.colours, half.colours)
-            _halve(source.weight, half.weight)
+            source.halve(half)
             source = half
-        last = self._last
-        cv2.GaussianBlur(source.colours, self._kernel, self._sigma_small_px, dst=last.colours, borderType=self._border)
-        cv2.GaussianBlur(source.weight, self._kernel, self._sigma_small_px, dst=last.weight, borderType=self._border)
-        last.divide(self._blurred)
+        source.blur(self._sigma_small_px, self._border, self._last)
+        self._last.divide()
+        self._last.levels(self._blurred)
         cv2.resize(self._blurred, self._size, dst=out, interpolation=cv2.INTER_LINEAR)
 
 
-class _Weighted:
+class Weighted:
     """A small picture, each pixel multiplied by its weight, and the weights."""
 
     def __init__(self, height: int, width: int) -> None:
@@ -136,21 +133,38 @@ class _Weighted:
         self._weight_bgr: Planes = np.empty((height, width, 3), np.float32)
 
     def fill(self, image_bgr: Image, alpha: Alpha, weight_of: Planes) -> None:
+        """Weight a picture; `weight_of` (256,) says how much a pixel of each alpha counts."""
         cv2.LUT(alpha, weight_of, dst=self.weight)
         cv2.cvtColor(self.weight, cv2.COLOR_GRAY2BGR, dst=self._weight_bgr)
         # Two steps: numpy would convert within the product piece by piece, in memory that it allocates.
         np.copyto(self.colours, image_bgr)
         np.multiply(self.colours, self._weight_bgr, out=self.colours)
 
-    def divide(self, out: Image) -> None:
+    def halve(self, half: "Weighted") -> None:
+        """Write this at half its size."""
+        halve(self.colours, half.colours)
+        halve(self.weight, half.weight)
+
+    def blur(self, sigma_px: float, border: int, out: "Weighted") -> None:
+        """Write the blur of colours and weights, each for itself."""
+        size = kernel(sigma_px)
+        cv2.GaussianBlur(self.colours, size, sigma_px, dst=out.colours, borderType=border)
+        cv2.GaussianBlur(self.weight, size, sigma_px, dst=out.weight, borderType=border)
+
+    def divide(self) -> Planes:
+        """Take the weights out of the colours again; a loan."""
         cv2.cvtColor(self.weight, cv2.COLOR_GRAY2BGR, dst=self._weight_bgr)
         np.divide(self.colours, self._weight_bgr, out=self.colours)
+        return self.colours
+
+    def levels(self, out: Image) -> None:
+        """Write the colours as levels."""
         # Half a level: the conversion cuts off. A mean of levels is a level, so nothing overflows.
         np.add(self.colours, 0.5, out=self.colours)
         np.copyto(out, self.colours, casting="unsafe")
 
 
-def _plan(height: int, width: int, sigma_px: float) -> tuple[list[tuple[int, int]], float]:
+def plan(height: int, width: int, sigma_px: float) -> tuple[list[tuple[int, int]], float]:
     """Sizes of the halvings, and the standard deviation that is left for the last."""
     factor = 1
     while sigma_px / (2 * factor) >= LEAST_SIGMA_PX and min(height, width) // (2 * factor) >= LEAST_SIDE_PX:
@@ -164,17 +178,20 @@ def _plan(height: int, width: int, sigma_px: float) -> tuple[list[tuple[int, int
     return sizes, math.sqrt(max(sigma_px**2 - taken, 0.25)) / factor
 
 
-def _kernel(sigma_px: float) -> tuple[int, int]:
+def kernel(sigma_px: float) -> tuple[int, int]:
+    """Width and height of a kernel that holds three standard deviations on each side."""
     reach = 2 * math.ceil(3 * sigma_px) + 1
     return reach, reach
 
 
-def _border(factor: int) -> int:
+def border_of(factor: int) -> int:
+    """How a picture that was made smaller by this factor goes on beyond its edge."""
     # A large picture is mirrored about its outermost pixels' centres. Of a small one that would lie half a
     # small pixel too far in; its outer edge is nearer.
     return cv2.BORDER_REFLECT_101 if factor == 1 else cv2.BORDER_REFLECT
 
 
-def _halve(source: NDArray[np.uint8] | Planes, half: NDArray[np.uint8] | Planes) -> None:
+def halve(source: NDArray[np.uint8] | Planes, half: NDArray[np.uint8] | Planes) -> None:
+    """Write a picture at half its size."""
     # An exact half is the mean of four pixels: cv2 takes its fast path for that.
     cv2.resize(source, (half.shape[1], half.shape[0]), dst=half, interpolation=cv2.INTER_LINEAR)

@@ -1,6 +1,7 @@
 """Another background: `replace` with anything, `cutout` with one flat colour.
 
-Both fill the composite with a backdrop and lay the subject over it.
+Both fill the composite with a backdrop and lay the subject over it, in its own colour: of the old background nothing
+shines through its soft edge.
 """
 
 from pathlib import Path
@@ -13,8 +14,8 @@ from pydantic import Field, field_validator
 from configs import near_matches
 from pipeline.effects.backdrop import Backdrop, Still, VideoLoop, gradient, picture
 from pipeline.effects.colour import COLOURS_RGB, bgr_from_text
-from pipeline.effects.composite import Compositor
 from pipeline.effects.effect import Effect, Image, Painter
+from pipeline.effects.foreground import ForegroundCompositor
 from pipeline.effects.plain import Nothing
 from pipeline.frame import StreamFormat
 from pipeline.matte import Matte
@@ -96,7 +97,7 @@ class BackdropPainter:
     def __init__(self, format: StreamFormat, backdrop: Backdrop, mix: float) -> None:
         self._backdrop = backdrop
         self._mix = mix
-        self._compositor = Compositor(format.height, format.width)
+        self._compositor = ForegroundCompositor(format.height, format.width)
 
     def paint(self, image_bgr: Image, matte: Matte, pts_ns: int, out: Image) -> None:
         behind = self._backdrop.at(pts_ns)

@@ -117,8 +117,8 @@ def test_the_grid_allocates_nothing() -> None:
     edges.refine(small, image, out)
     tracemalloc.start()
     try:
-        for index in range(300):
-            if index == 100:
+        for index in range(900):
+            if index == 600:
                 before, _ = tracemalloc.get_traced_memory()
             edges.refine(small, image, out)
         after, _ = tracemalloc.get_traced_memory()
