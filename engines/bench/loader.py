@@ -33,7 +33,7 @@ def loader_rate(config: TrainConfig, steps: int, rounds: int) -> Comparison:
     def crops() -> int:
         nonlocal begun
         first, begun = begun, begun + steps  # other pictures each round, as in a training
-        ahead = batches(training_set, batch, config.augment, config.seed, first, begun, n_threads=config.loader_threads)
+        ahead = batches(training_set, batch, config.crops, config.seed, first, begun, n_threads=config.loader_threads)
         return sum(len(made.labels) for made in ahead)
 
     rates = interleaved([Contender("loader alone", crops), Contender("bare training", lambda: bare.run(steps))], rounds)

@@ -1,5 +1,6 @@
 """`export`: a checkpoint becomes an engine, or an engine gets graphs in other precisions."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ METHODS = ("mse", "percentile", "minmax")
 @click.argument("source", metavar="CHECKPOINT|ENGINE", required=False)
 @click.option("--voc-weights", type=click.Path(path_type=Path), help="Instead: the Pascal VOC .npz, for development.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the engine.")
-@click.option("--size", "sizes", type=wxh, multiple=True, help=f"Repeat for several; default: {DEFAULT_SIZE}.")
+@click.option("--size", "sizes", type=wxh, multiple=True, help=f"For each; default: CHECKPOINT's, or {DEFAULT_SIZE}.")
 @click.option("--precision", "precisions", type=click.Choice(PRECISIONS), multiple=True, help="Default: fp32.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, help="Pictures a call; a stream takes 1.")
 @click.option("--calib", type=click.Path(path_type=Path), help="Folder of real pictures; int8 needs it.")
@@ -65,7 +66,7 @@ def export(
     from engines.export.publish import Wanted
 
     wanted = Wanted(
-        sizes=sizes or (() if is_engine else (DEFAULT_SIZE,)),
+        sizes=sizes,
         precisions=precisions or ("fp32",),  # type: ignore[arg-type]  # click has checked them
         batch=batch,
         calibration=None if calib is None else CalibrationSet(calib, calib_prefix, calib_images, calib_method),  # type: ignore[arg-type]
@@ -107,6 +108,8 @@ def _from_weights(
 
     if source is not None:
         checkpoint = Checkpoint.load(Path(source))
+        size = DEFAULT_SIZE if checkpoint.input is None else checkpoint.input.size
+        wanted = replace(wanted, sizes=wanted.sizes or (size,))
         resize = checkpoint.meaning.resize
         samples_bgr = [] if samples is None else letterboxed_samples(samples, wanted.sizes, resize)
         return engine_from_checkpoint(checkpoint, wanted, out, samples_bgr, licences)
@@ -115,6 +118,7 @@ def _from_weights(
     from engines.spec import Meaning
 
     assert voc_weights is not None
+    wanted = replace(wanted, sizes=wanted.sizes or (DEFAULT_SIZE,))
     return engine_from_network(
         voc_deeplab(voc_weights),
         Meaning(VOC.names, VOC.palette, "person"),

@@ -20,7 +20,8 @@ from torch import Tensor
 from engines.errors import CheckpointError
 from engines.models.deeplab import DeepLab, ModelConfig, build
 from engines.models.normalisation import NORMALISATIONS
-from engines.spec import Meaning, ResizeRule
+from engines.size import Size
+from engines.spec import InputSpec, Meaning, ResizeRule
 
 __all__ = ["Checkpoint"]
 
@@ -45,6 +46,8 @@ class Checkpoint:
     """The whole training's, as plain values."""
     origin: dict[str, str] = field(default_factory=dict)
     """`revision` of the code, `data` (fingerprint), `torch`: who made it, and from what."""
+    input: InputSpec | None = None
+    """Of the engine it was trained for; None where the config named no size, and in older files."""
     training: dict[str, Any] = field(default_factory=dict)
     """Raw weights, optimiser, average: only what `resume` needs."""
 
@@ -89,6 +92,7 @@ class Checkpoint:
             "palette": [list(colour) for colour in self.meaning.palette],
             "subject": self.meaning.subject,
             "resize": self.meaning.resize.value,
+            "size": None if self.input is None else str(self.input.size),
             "weights": self.weights,
             "step": self.step,
             "scores": self.scores,
@@ -151,10 +155,16 @@ class Checkpoint:
                 trained_on=tuple(stored["trained_on"]),
                 config=stored.get("config", {}),
                 origin=stored.get("origin", {}),
+                input=_input(stored),
                 training=stored["training"],
             )
         except (KeyError, TypeError, ValueError, ValidationError) as error:
             raise CheckpointError(f"{path}: incomplete checkpoint ({error}); train it again") from error
+
+
+def _input(stored: dict[str, Any]) -> InputSpec | None:
+    size = stored.get("size")
+    return None if size is None else InputSpec.of(Size.from_text(size), ResizeRule(stored["resize"]))
 
 
 def _present_names(model: dict[str, Any]) -> dict[str, Any]:

@@ -18,11 +18,15 @@ from engines.data.loader import Source
 from engines.data.transforms import Augment
 from engines.models.deeplab import ModelConfig
 from engines.size import ServedSize
-from engines.spec import Meaning, Palette, ResizeRule
+from engines.spec import InputSpec, Meaning, Palette, ResizeRule
 from engines.training.delivery import Delivery
 from engines.training.recipe import BatchNorm, Distil, Losses, Optimiser, Schedule, Temporal
 
 __all__ = ["Precision", "Schedule", "TrainConfig", "Validation"]
+
+
+FRAME_ASPECT = 16 / 9
+"""Width by height of the frames a stream is expected to bring, where they are to be stretched."""
 
 
 class Precision(StrEnum):
@@ -66,7 +70,7 @@ class TrainConfig(Options):
     subject: str | None = None
     """The class that an alpha matte shows; None gives labels only."""
     resize: ResizeRule = ResizeRule.LETTERBOX
-    """How the stream brings frames to the engine's size."""
+    """How the stream brings frames to the engine's size; crops are made by the same rule, see `augment.stretch`."""
     seed: int = Field(0, ge=0)
     """Of crops, initial weights and dropout."""
     threads: int = Field(2, gt=0)
@@ -135,3 +139,18 @@ class TrainConfig(Options):
     def meaning(self) -> Meaning:
         """What the checkpoint's numbers stand for."""
         return Meaning(self.classes, self.palette, self.subject, self.resize)
+
+    @property
+    def input(self) -> InputSpec | None:
+        """Of the engine this is for: the first size of `export`, else of a validation set; None where none is named."""
+        named = self.export.sizes if self.export is not None else ()
+        sizes = (*named, *(validation.size for validation in self.validation if validation.size is not None))
+        return InputSpec.of(sizes[0], self.resize) if sizes else None
+
+    @property
+    def crops(self) -> Augment:
+        """`augment`, with the `stretch` that follows from `resize` where it gives none."""
+        if self.augment.stretch is not None or self.resize is not ResizeRule.STRETCH or self.input is None:
+            return self.augment
+        stretch = self.input.width / self.input.height / FRAME_ASPECT
+        return self.augment.model_copy(update={"stretch": stretch})

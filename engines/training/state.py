@@ -47,6 +47,7 @@ class TrainingState:
             trained_on=config.trained_on,
             config=config.model_dump(mode="json"),
             origin={"revision": revision(), "data": self.data},
+            input=config.input,
         )
 
     def whole(self, config: TrainConfig) -> Checkpoint:

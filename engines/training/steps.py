@@ -66,6 +66,7 @@ class Steps:
         self.process = process
         self.device = device
         self.teacher = teacher
+        self.augment = config.crops
         self.precision = precision_of(config.precision, device)
         self.places = process.places(config.schedule.batch)
         self.frame_places = process.places(config.temporal.batch, "temporal.batch") if config.temporal.weight else None
@@ -126,11 +127,11 @@ class Steps:
     def crops_of(self, step: int) -> Crops:
         """This process's places of a step; they depend on (seed, step, place) alone."""
         config = self.config
-        batch = self.training_set.crops(config.schedule.batch, config.augment, config.seed, step, self.places)
+        batch = self.training_set.crops(config.schedule.batch, self.augment, config.seed, step, self.places)
         frames = None
         if self.frame_pairs is not None:
             n_pairs = config.temporal.batch
-            frames = self.frame_pairs.crops(n_pairs, config.augment, config.seed, step, self.frame_places)
+            frames = self.frame_pairs.crops(n_pairs, self.augment, config.seed, step, self.frame_places)
         return Crops(batch, frames)
 
     def step(self, crops: Crops) -> tuple[dict[str, float], dict[str, float]]:

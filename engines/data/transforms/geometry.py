@@ -93,7 +93,7 @@ def add_bars(crop: Crop, rng: np.random.Generator) -> None:
 
 
 def _matrix(scale: float, centre: tuple[float, float], config: Augment, rng: np.random.Generator) -> Matrix:
-    stretch = float(np.exp(rng.uniform(-config.aspect, config.aspect) / 2)) * config.stretch**0.5
+    stretch = float(np.exp(rng.uniform(-config.aspect, config.aspect) / 2)) * (config.stretch or 1.0) ** 0.5
     angle = np.deg2rad(rng.uniform(-config.rotate_deg, config.rotate_deg))
     mirror = -1.0 if rng.random() < config.flip_share else 1.0
     cos, sin = np.cos(angle), np.sin(angle)

@@ -26,8 +26,9 @@ class Augment(Options):
     """Largest turn, either way."""
     aspect: float = Field(0.12, ge=0)
     """Width against height changes by up to exp(aspect)."""
-    stretch: float = Field(1.0, gt=0)
-    """Width against height, always: what an engine with `resize: stretch` does (16:9 into a square: 0.5625)."""
+    stretch: float | None = Field(None, gt=0)
+    """Width against height, always. By default as the engine does it to frames: 1, and with `resize: stretch` what
+    brings 16:9 to the first size of `export`, else of `validation` (a square: 0.5625)."""
     bars_share: float = Field(0.12, ge=0, le=1)
     """Crops of which a side becomes a black bar, as a letterboxed frame's."""
 

@@ -1,6 +1,7 @@
 """Checkpoints are whole, say what they hold, and cannot run code."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from engines.errors import CheckpointError
 from engines.models.deeplab import ModelConfig, build
-from engines.spec import Meaning
+from engines.spec import InputSpec, Meaning, ResizeRule
 from engines.training.checkpoint import Checkpoint
 
 SMALL = ModelConfig(aspp_channels=8, low_channels=4)
@@ -31,6 +32,19 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     assert read.scores == {"P1/x/miou": 0.5}
     for name, value in read.network().state_dict().items():
         assert torch.equal(value, stored.weights[name])
+
+
+@pytest.mark.parametrize("resize", list(ResizeRule))
+def test_a_checkpoint_knows_the_input_it_was_trained_for(tmp_path: Path, resize: ResizeRule) -> None:
+    """Size and rule come back whole; a file without them, as older ones are, is read all the same."""
+    stored = _checkpoint()
+    stored.meaning = replace(stored.meaning, resize=resize)
+    stored.save(tmp_path / "older.pt")
+    stored.input = InputSpec(288, 512, resize)
+    stored.save(tmp_path / "a.pt")
+
+    assert Checkpoint.load(tmp_path / "a.pt").input == stored.input
+    assert Checkpoint.load(tmp_path / "older.pt").input is None
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
