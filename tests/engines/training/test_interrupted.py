@@ -22,22 +22,28 @@ def _child(folder: Path, out: Path, *words: str) -> int:
     return subprocess.run(command, cwd=ROOT, timeout=240, check=False).returncode
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set, and `whole`: the training that nothing happened to."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    run(small_config(folder, *OPTIONS), folder / "whole")
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "saved"), [("SIGKILL", 2), ("SIGTERM", 3)])
-def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path, name: str, saved: int) -> None:
+def test_a_killed_training_resumes_to_the_same_weights(folder: Path, name: str, saved: int) -> None:
     """The signal comes after step 3 of 6: a kill falls back to step 2, a stop saves step 3; bit for bit the same end.
 
-    Real processes: what a process keeps in memory between steps (momentum, random state, crops made ahead) must
-    all be in the file, or not matter.
+    Two real processes, the one that dies and this one: what a process keeps in memory between steps (momentum, random
+    state, crops made ahead) must all be in the file, or not matter.
     """
-    run(small_config(tmp_path, *OPTIONS), tmp_path / "whole")
+    code = _child(folder, folder / name, f"{name}@3")
+    assert Checkpoint.load(folder / name / "last.pt").step == saved
+    run(small_config(folder, *OPTIONS), folder / name, resume=True)
 
-    first = _child(tmp_path, tmp_path / "cut", f"{name}@3")
-    assert Checkpoint.load(tmp_path / "cut" / "last.pt").step == saved
-    second = _child(tmp_path, tmp_path / "cut", "resume")
-
-    assert (first, second) == (-signal.SIGKILL if name == "SIGKILL" else 0, 0)
-    whole, resumed = (Checkpoint.load(tmp_path / out / "last.pt") for out in ("whole", "cut"))
+    assert code == (-signal.SIGKILL if name == "SIGKILL" else 0)
+    whole, resumed = (Checkpoint.load(folder / out / "last.pt") for out in ("whole", name))
     assert resumed.step == whole.step == 6
     for name_, value in whole.weights.items():
         assert torch.equal(value, resumed.weights[name_]), name_
