@@ -44,8 +44,13 @@ class Compositor:
         self._subject = np.empty(scratch, np.uint8)
         self._weight = np.empty(scratch, np.uint8)
 
-    def over(self, image_bgr: Image, alpha: NDArray[np.uint8], out: Image) -> None:
-        """Lay `image_bgr` over what `out` holds, where `alpha` (height, width) says so."""
+    def over(self, image_bgr: Image, alpha: NDArray[np.uint8], out: Image, edge_bgr: Image | None = None) -> None:
+        """Lay `image_bgr` over what `out` holds, where `alpha` (height, width) says so.
+
+        Args:
+            edge_bgr: what the subject's colours are at soft edges, believed the more the less alpha is; None: those of
+                `image_bgr`. It is written over.
+        """
         self._classify(alpha)
         for row, kinds in enumerate(self._kind):
             top = row * TILE_HEIGHT_PX
@@ -55,8 +60,11 @@ class Compositor:
                 area = (slice(top, bottom), slice(left, right))
                 if kinds[run.start()] == _SOLID:
                     out[area] = image_bgr[area]
-                else:
+                elif edge_bgr is None:
                     self._mix(image_bgr[area], alpha[area], out[area])
+                else:
+                    self._mix(image_bgr[area], alpha[area], edge_bgr[area])
+                    self._mix(edge_bgr[area], alpha[area], out[area])
 
     def _classify(self, alpha: NDArray[np.uint8]) -> None:
         self._extremes(np.maximum, alpha)

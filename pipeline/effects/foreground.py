@@ -22,8 +22,8 @@ SURE = 0.8
 """Up to this alpha a pixel says nothing of the subject's colour, and from 1 - this on nothing of the background's."""
 
 _LEVELS = np.arange(256, dtype=np.float32) / 255
-_OF_SUBJECT = np.clip((_LEVELS - SURE) / (1 - SURE), FLOOR, 1)
-_OF_BACKGROUND = np.clip((1 - SURE - _LEVELS) / (1 - SURE), FLOOR, 1)
+_OF_SUBJECT = np.clip((_LEVELS - SURE) / (1 - SURE), FLOOR, 1).astype(np.float32)
+_OF_BACKGROUND = np.clip((1 - SURE - _LEVELS) / (1 - SURE), FLOOR, 1).astype(np.float32)
 
 
 class ForegroundCompositor:
@@ -55,9 +55,7 @@ class ForegroundCompositor:
         """Lay the subject of `image_bgr` over what `out` holds, where `alpha` (height, width) says so."""
         self._estimate(image_bgr, alpha)
         cv2.resize(self._small_bgr, self._size, dst=self._foreground, interpolation=cv2.INTER_LINEAR)
-        # The surer a pixel is, the more it says of its own colour.
-        self._compositor.over(image_bgr, alpha, self._foreground)
-        self._compositor.over(self._foreground, alpha, out)
+        self._compositor.over(image_bgr, alpha, out, edge_bgr=self._foreground)
 
     def _estimate(self, image_bgr: Image, alpha: NDArray[np.uint8]) -> None:
         """F' + a (F' - B'), small."""
