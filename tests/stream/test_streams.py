@@ -2,15 +2,19 @@
 
 import importlib.util
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from configs import load
+from engines.runtime.fake_engine import SHAPE_BGR
 from pipeline.config import RunConfig
 from pipeline.errors import WiringError
+from pipeline.frame import StreamFormat
 from pipeline.report import report_of
 from pipeline.run import prepare
+from pipeline.sources.synthetic import shape_mask
 from pipeline.supervisor import Supervisor
 from tests.stream.playing import FAULTS, pictures, play
 
@@ -51,6 +55,20 @@ def test_the_reference_crf_runs_in_its_own_worker(tmp_path) -> None:
 
     assert played.frames["shown"] == 12
     assert played.report["stages"]["refine"]["work_ms"]["p50"] > 5
+
+
+def test_steady_masks_are_made_in_a_worker_of_their_own(tmp_path) -> None:
+    """`stability` adds refine without a CRF; a mover of 600 px/s is where it was captured, in every frame."""
+    stages = ("capture", "preprocess", "segment", "refine", "render")
+    played = play("synthetic:320x180@30?frames=12&speed=600", f"frames:{tmp_path}", stages=stages, stability=1.0)
+
+    assert played.frames["shown"] == 12
+    assert "refine" in played.report["stages"]
+    for sequence, picture in pictures(tmp_path).items():
+        mask = shape_mask(sequence, StreamFormat(320, 180, Fraction(30), False, "synthetic"), 600)
+        shown = (picture == SHAPE_BGR).all(axis=2)  # the background is green
+        assert shown.sum() > 0.5 * mask.sum(), f"frame {sequence}"
+        assert not (shown & ~mask).any(), f"frame {sequence}"
 
 
 def test_a_wiring_that_cannot_work_is_refused_before_any_process() -> None:
