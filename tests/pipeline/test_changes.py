@@ -1,9 +1,11 @@
 """Settings change for all or for none."""
 
+import json
+
 import pytest
 
 from pipeline.changes import Changes
-from pipeline.settings import Settings
+from pipeline.settings import MatteOptions, Settings
 
 WORKERS = {"a", "b"}
 
@@ -127,3 +129,23 @@ def test_wishes_that_make_no_sense_are_noted_and_ignored(changes, sent, noted, w
 
     assert not sent
     assert noted[0][1] == "wish refused"
+
+
+def test_options_of_the_matte_change_one_by_one(changes, noted) -> None:
+    """Two sliders moved before the first epoch begins both hold in the end; an impossible value changes nothing."""
+    changes.follow({"set": "matte.feather_px", "value": 4})
+    changes.follow({"set": "matte.shrink_px", "value": 2})
+    changes.follow({"set": "matte.shrink_px", "value": 1000})
+    for epoch in (1, 2):
+        for worker in WORKERS:
+            changes.answered(worker, epoch, "")
+
+    assert changes.settings.matte == MatteOptions(feather_px=4, shrink_px=2)
+    assert [what for _, what, _ in noted] == ["wish refused"]
+
+
+def test_settings_travel_as_plain_values() -> None:
+    """What a worker reads from the control link is what was sent, the matte's options too."""
+    settings = Settings(3, "person", ("blur", "none"), 0.5, matte=MatteOptions(edges="linear", shrink_px=-2))
+
+    assert Settings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
