@@ -108,6 +108,7 @@ def bench_temporal(
     Raises:
         EngineError: an engine that has nothing to cut out.
     """
+    cv2.setNumThreads(1)  # as in a worker on a small machine: the cost is one core's
     with open_engine(engine, n_threads=1) as opened:
         spec = opened.spec
         if spec.output.subject is None or len(spec.output.classes) != 2:
