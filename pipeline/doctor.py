@@ -121,12 +121,18 @@ def _backends() -> list[Finding]:
 def _crf() -> list[Finding]:
     from engines.crf import unavailable_reason
 
-    reason = unavailable_reason()
-    if reason is None:
-        return [Finding("Reference CRF", Verdict.OK, "pydensecrf is installed")]
-    return [
-        Finding("Reference CRF", Verdict.OK, "not installed, needed for --crf reference only", reason.split("; ")[-1])
-    ]
+    findings = []
+    for topic, method, used_by in (
+        ("Dense CRF", "fast", "--crf fast and exact"),
+        ("Reference CRF", "reference", "--crf reference"),
+    ):
+        reason = unavailable_reason(method)
+        if reason is None:
+            findings.append(Finding(topic, Verdict.OK, f"what {used_by} needs is installed"))
+        else:
+            name, _, remedy = reason.partition("; ")
+            findings.append(Finding(topic, Verdict.OK, f"{name}; only {used_by} needs it", remedy))
+    return findings
 
 
 def _opencv() -> list[Finding]:

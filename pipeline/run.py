@@ -3,12 +3,14 @@
 Everything a person may have mistyped is looked at before any process starts.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from configs import ConfigError, near_matches
-from engines.errors import EngineMismatch
+from engines.crf import METHODS, unavailable_reason
+from engines.errors import BackendUnavailable, EngineMismatch
 from engines.machine import usable_cores
 from engines.names import resolve
 from engines.runtime import BACKENDS
@@ -19,7 +21,7 @@ from pipeline.sinks import default_sink, sink_from_text
 from pipeline.sources import Wanted, source_from_uri
 from pipeline.topology import Topology, WorkerPlan, engine_threads, plan
 
-__all__ = ["Run", "check_outputs", "inputs_of", "outputs_of", "prepare"]
+__all__ = ["Run", "check_outputs", "inputs_of", "outputs_of", "prepare", "ready_crf"]
 
 _WRITES = ("file", "jsonl")
 """Sinks that write one file."""
@@ -113,6 +115,24 @@ def prepare(config: RunConfig) -> Run:
         settings=Settings(0, config.engine, effects, config.strength, matte=config.matte),
         n_threads=engine_threads(config, live=pacing == "live"),
     )
+
+
+def ready_crf(method: str, say: Callable[[str], None]) -> None:
+    """Make sure that the CRF of a run can start within the time that workers have.
+
+    Raises:
+        BackendUnavailable: what the method needs is not installed, or cannot be compiled.
+    """
+    if method == "off":
+        return
+    if (reason := unavailable_reason(method)) is not None:
+        raise BackendUnavailable(f"--crf {method}: {reason}")
+    if METHODS[method].needs == "numba":
+        from engines.crf.warm import compile_in_a_process, is_compiled
+
+        if not is_compiled():
+            say("the dense CRF is compiled for this machine, once; that takes about a minute")
+            compile_in_a_process()
 
 
 def _sinks(texts: tuple[str, ...], number: int) -> tuple[str, ...]:

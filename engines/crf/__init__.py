@@ -1,13 +1,15 @@
 """Dense CRF: probabilities are pulled to the edges of the image (Krähenbühl and Koltun, 2011).
 
 The energy of a label map is its unaries plus, for every pair of pixels, an appearance kernel and a
-smoothness kernel (eq. 3 there); mean field finds it in a few iterations. The trap: the strong preset
-looks convincing and can still move a mask away from the truth, so score a preset before using it.
+smoothness kernel (eq. 3 there); mean field finds it in a few iterations. `explained.py` is the algorithm in
+plain numpy. The trap: the strong preset looks convincing and can still move a mask away from the truth, so score
+a preset before using it.
 """
 
+import importlib
 import importlib.util
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +19,18 @@ from configs import Options, near_matches
 from engines.errors import EngineError, InputSizeError
 
 if TYPE_CHECKING:
-    from engines.crf.reference import ReferenceCrf
+    from engines.crf.stream import StreamCrf
 
 __all__ = [
+    "METHODS",
     "PRESETS",
     "REMEDY",
     "CrfParams",
-    "ReferenceCrf",
+    "Method",
+    "Solver",
+    "StreamCrf",
     "check_input",
+    "open_solver",
     "params_of",
     "refine",
     "unavailable_reason",
@@ -55,15 +61,58 @@ PRESETS = MappingProxyType(
     }
 )
 
-METHODS = ("reference",)
+
+class Method(NamedTuple):
+    """Where a way to do mean field lives."""
+
+    needs: str
+    """The package, none of the stream's own, that it imports."""
+    place: str
+    """`module:Class`, a `Solver`."""
+
+
+METHODS = MappingProxyType(
+    {
+        "reference": Method("pydensecrf", "engines.crf.reference:ReferenceCrf"),
+        "exact": Method("numba", "engines.crf.exact:ExactCrf"),
+        "fast": Method("numba", "engines.crf.fast:FastCrf"),
+    }
+)
+"""reference: the authors' C++. exact: the same, compiled here. fast: half resolution, full at the contour."""
 
 REMEDY = "pip install 'segstream[crf]'"
 
 
-def unavailable_reason() -> str | None:
-    """Why the reference cannot be used here, with what would mend it; None when it can. Imports nothing."""
-    if importlib.util.find_spec("pydensecrf") is None:
-        return f"pydensecrf is not installed; {REMEDY}"
+class Solver(Protocol):
+    """One way to do mean field; keeps its memory, so one object a stream."""
+
+    def mean_field(
+        self, probs: NDArray[np.float32], image_bgr: NDArray[np.uint8], iterations: int
+    ) -> NDArray[np.float32]:
+        """(C, h, w) probabilities and (h, w, 3) image, both checked, to refined probabilities; a fresh array."""
+        ...
+
+
+def open_solver(method: str, params: str | CrfParams) -> Solver:
+    """The solver of a method's name.
+
+    Raises:
+        EngineError: no such method or preset.
+        BackendUnavailable: what it needs is not installed.
+    """
+    if method not in METHODS:
+        raise EngineError(f"no CRF method {method!r}; {near_matches(method, METHODS)}")
+    wanted = params_of(params)
+    module, _, name = METHODS[method].place.partition(":")
+    solver: Solver = getattr(importlib.import_module(module), name)(wanted)
+    return solver
+
+
+def unavailable_reason(method: str = "reference") -> str | None:
+    """Why a method cannot be used here, with what would mend it; None when it can. Imports nothing."""
+    needed = METHODS[method].needs
+    if importlib.util.find_spec(needed) is None:
+        return f"{needed} is not installed; {REMEDY}"
     return None
 
 
@@ -73,7 +122,7 @@ def refine(
     *,
     params: str | CrfParams = "crf-readme",
     iterations: int = 5,
-    method: str = "reference",
+    method: str = "exact",
 ) -> NDArray[np.float32]:
     """Refine class probabilities against an image of the same size.
 
@@ -82,25 +131,21 @@ def refine(
         image_bgr: (h, w, 3) uint8.
         params: a key of `PRESETS`, or own ones.
         iterations: steps of mean field; 0 gives back the probabilities.
-        method: `reference` (pydensecrf).
+        method: a key of `METHODS`.
 
     Returns:
         (C, h, w) float32, sums to 1 over C; a fresh array, safe to keep.
 
     Raises:
         InputSizeError: shapes or types that do not fit together, or fewer than two classes.
-        EngineError: values that are no probabilities, an unknown preset or method.
-        BackendUnavailable: pydensecrf is not installed.
+        EngineError: values that are no probabilities, an unknown preset or method, widths that are too small.
+        BackendUnavailable: what the method needs is not installed.
     """
-    if method not in METHODS:
-        raise EngineError(f"no CRF method {method!r}; {near_matches(method, METHODS)}")
-    wanted = params_of(params)
     if iterations < 0:
         raise EngineError(f"{iterations} iterations of mean field; expected 0 or more")
+    solver = open_solver(method, params)
     check_input(probs, image_bgr)
-    from engines.crf.reference import mean_field
-
-    return mean_field(probs, image_bgr, wanted, iterations)
+    return solver.mean_field(probs, image_bgr, iterations)
 
 
 def params_of(params: str | CrfParams) -> CrfParams:
@@ -135,8 +180,8 @@ def check_input(probs: NDArray[np.float32], image_bgr: NDArray[np.uint8]) -> Non
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ReferenceCrf":  # comes with OpenCV, which `doctor` must not need
-        from engines.crf.reference import ReferenceCrf
+    if name == "StreamCrf":  # comes with OpenCV, which `doctor` must not need
+        from engines.crf.stream import StreamCrf
 
-        return ReferenceCrf
+        return StreamCrf
     raise AttributeError(f"module 'engines.crf' has no attribute {name!r}")

@@ -6,12 +6,11 @@ image, so it is built anew for every frame, and that is most of the time.
 
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.crf import REMEDY, CrfParams, check_input, params_of
-from engines.errors import BackendUnavailable, EngineError, InputSizeError
+from engines.crf import REMEDY, CrfParams
+from engines.errors import BackendUnavailable
 
 __all__ = ["ReferenceCrf", "mean_field"]
 
@@ -20,46 +19,21 @@ SMALLEST_PROB = 1e-5
 
 
 class ReferenceCrf:
-    """The CRF of a stream: engine logits in, refined probabilities at engine size out.
+    """Mean field by pydensecrf; nothing is kept from frame to frame.
 
     Raises:
         BackendUnavailable: pydensecrf is not installed.
     """
 
-    def __init__(self, params: str | CrfParams = "crf-readme", iterations: int = 5) -> None:
-        self.params = params_of(params)
-        self.iterations = iterations
-        self._probs = np.empty((0, 0, 0), np.float32)
+    def __init__(self, params: CrfParams) -> None:
+        self.params = params
         _densecrf()
 
-    def refine(self, logits: NDArray[np.float32], tensor_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Upsample, softmax, mean field.
-
-        Args:
-            logits: (C, h/4, w/4) float32 (float16 is taken too), before softmax.
-            tensor_bgr: (h, w, 3) uint8, what the engine saw.
-
-        Returns:
-            (C, h, w) float32, sums to 1 over C; a fresh array.
-
-        Raises:
-            InputSizeError, EngineError: as `engines.crf.refine`.
-        """
-        if logits.ndim != 3 or logits.dtype.kind != "f":
-            raise InputSizeError(f"CRF logits are {logits.dtype} {logits.shape}, expected float32 (C, h/4, w/4)")
-        if not np.isfinite(logits).all():
-            raise EngineError("CRF logits hold NaN or infinity, expected finite numbers")
-        height, width = tensor_bgr.shape[:2]
-        shape = (logits.shape[0], height, width)
-        if self._probs.shape != shape:
-            self._probs = np.empty(shape, np.float32)
-        for plane, small in zip(self._probs, logits, strict=True):
-            cv2.resize(np.asarray(small, np.float32), (width, height), dst=plane, interpolation=cv2.INTER_LINEAR)
-        self._probs -= self._probs.max(axis=0)
-        np.exp(self._probs, out=self._probs)
-        self._probs /= self._probs.sum(axis=0)
-        check_input(self._probs, tensor_bgr)
-        return mean_field(self._probs, tensor_bgr, self.params, self.iterations)
+    def mean_field(
+        self, probs: NDArray[np.float32], image_bgr: NDArray[np.uint8], iterations: int
+    ) -> NDArray[np.float32]:
+        """See `Solver`."""
+        return mean_field(probs, image_bgr, self.params, iterations)
 
 
 def mean_field(

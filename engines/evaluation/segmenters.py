@@ -7,6 +7,7 @@ The trap: several threads ask one segmenter at once, so buffers belong to thread
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import cv2
@@ -91,27 +92,30 @@ class Refined:
     """A segmenter whose probabilities go through the dense CRF at the picture's own size, as in the papers.
 
     Raises:
-        BackendUnavailable: pydensecrf is not installed.
-        EngineError: no such preset.
+        BackendUnavailable: what the method needs is not installed.
+        EngineError: no such preset or method.
     """
 
-    def __init__(self, segmenter: Segmenter, preset: str, iterations: int = 10) -> None:
-        from engines.crf import ReferenceCrf, params_of
+    def __init__(self, segmenter: Segmenter, preset: str, iterations: int = 10, method: str = "exact") -> None:
+        from engines.crf import open_solver
 
-        ReferenceCrf(preset)
+        self._open = partial(open_solver, method, preset)
+        self._open()
+        # A solver keeps its memory from picture to picture, so each of the threads that score has its own.
+        self._solvers = threading.local()
         self.segmenter = segmenter
-        self.params = params_of(preset)
         self.iterations = iterations
         self.classes = segmenter.classes
         self.protocol = f"{segmenter.protocol} CRF({preset})"
 
     def logits(self, image_bgr: Image) -> NDArray[np.float32]:
         """See `Segmenter`: logarithms of the refined probabilities."""
-        from engines.crf import refine
-
         probs = softmax(self.segmenter.logits(image_bgr).transpose(2, 0, 1))
-        refined = refine(probs, image_bgr, params=self.params, iterations=self.iterations)
-        return np.log(np.maximum(refined, SMALLEST)).transpose(1, 2, 0)
+        if not hasattr(self._solvers, "own"):
+            self._solvers.own = self._open()
+        refined = self._solvers.own.mean_field(probs, image_bgr, self.iterations)
+        logs: NDArray[np.float32] = np.log(np.maximum(refined, SMALLEST)).transpose(1, 2, 0)
+        return logs
 
 
 def brought_back(logits: Planes, input_size: tuple[int, int], geometry: Geometry, height: int, width: int) -> Planes:

@@ -86,8 +86,9 @@ class _Memory:
 
 
 def _crf(context: StageContext) -> Any:
-    if context.options.get("crf", "off") == "off":
+    method = context.options.get("crf", "off")
+    if method == "off":
         return None
-    from engines.crf import ReferenceCrf, params_of  # numpy only until it is made; pydensecrf inside
+    from engines.crf.stream import StreamCrf  # numpy only until it is made; numba or pydensecrf inside
 
-    return ReferenceCrf(params_of(context.options["crf_params"]), iterations=context.options["crf_iterations"])
+    return StreamCrf(context.options["crf_params"], context.options["crf_iterations"], method)

@@ -10,8 +10,8 @@ import torch
 from engines.data.datasets import DatasetOptions
 from engines.errors import EngineMismatch
 from engines.export.graph import export_graph
-from engines.training.checkpoint import Checkpoint
 from engines.spec import Meaning
+from engines.training.checkpoint import Checkpoint
 from pipeline.parity.measure import measure
 from pipeline.parity.verdict import LIMIT_POINTS, gaps, problems
 from tests.engines.networks import SMALL, settled

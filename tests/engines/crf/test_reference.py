@@ -1,6 +1,7 @@
 """The reference CRF against pydensecrf called directly, and what it refuses."""
 
 import importlib.util
+from functools import partial
 from typing import Any
 
 import cv2
@@ -8,11 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engines.crf import PRESETS, CrfParams, params_of, refine, unavailable_reason
-from engines.crf.reference import ReferenceCrf
+from engines import crf
+from engines.crf import PRESETS, CrfParams, params_of, unavailable_reason
+from engines.crf.stream import StreamCrf
 from engines.errors import BackendUnavailable, EngineError, InputSizeError
 
 HEIGHT, WIDTH = 48, 64
+
+refine = partial(crf.refine, method="reference")
 
 needs_pydensecrf = pytest.mark.skipif(
     importlib.util.find_spec("pydensecrf") is None, reason="needs pydensecrf (pip install 'segstream[crf]')"
@@ -106,7 +110,7 @@ def test_own_parameters_count(image_bgr: NDArray[np.uint8]) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_the_crf_of_a_stream_takes_logits(image_bgr: NDArray[np.uint8], dtype: str) -> None:
     """Logits at a quarter of the size are upsampled, turned into probabilities and refined, frame after frame."""
-    crf = ReferenceCrf("deeplab", iterations=3)
+    crf = StreamCrf("deeplab", iterations=3, method="reference")
     small = cv2.resize(_probs()[1], (WIDTH // 4, HEIGHT // 4), interpolation=cv2.INTER_AREA)
     logits = np.stack([np.zeros_like(small), np.log(small + 1e-3) - np.log(1 - small + 1e-3)]).astype(dtype)
 
@@ -153,7 +157,7 @@ def test_broken_logits_are_refused(image_bgr: NDArray[np.uint8]) -> None:
     logits[1, 3, 3] = np.nan
 
     with pytest.raises(EngineError, match="NaN"):
-        ReferenceCrf().refine(logits, image_bgr)
+        StreamCrf(method="reference").refine(logits, image_bgr)
 
 
 def test_unknown_presets_and_methods_are_told_with_what_is_near(image_bgr: NDArray[np.uint8]) -> None:
@@ -175,7 +179,7 @@ def test_without_pydensecrf_the_command_that_installs_it_is_told(
     with pytest.raises(BackendUnavailable, match=r"pip install 'segstream\[crf\]'"):
         refine(_probs(), image_bgr)
     with pytest.raises(BackendUnavailable, match="segstream"):
-        ReferenceCrf()
+        StreamCrf(method="reference")
 
 
 def test_the_reason_is_told_without_importing(monkeypatch: pytest.MonkeyPatch) -> None:

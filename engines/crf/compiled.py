@@ -1,0 +1,69 @@
+"""How the CRF's kernels are compiled: numba, without Python objects, kept between runs in the user's cache folder.
+
+Each kernel is compiled at its first call, which takes seconds; the result is kept per source and kind of processor.
+The trap: `fastmath` lets the compiler assume that nothing is NaN or infinite, so what comes in is checked before.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from engines.errors import BackendUnavailable
+
+__all__ = ["REMEDY", "cache_folder", "compiling_once", "intrinsic", "kernel"]
+
+REMEDY = "pip install 'segstream[crf]'"
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segstream" / "numba"
+
+
+def kernel(function: Kernel) -> Kernel:
+    """Compile a function at its first call; it holds no interpreter lock while it runs.
+
+    Raises:
+        BackendUnavailable: numba is not installed.
+    """
+    compiled: Kernel = _numba().njit(fastmath=True, cache=True, nogil=True, boundscheck=False)(function)
+    return compiled
+
+
+def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that writes the compiler's own code; for use in kernels, without its first argument."""
+    made: Callable[..., Any] = _numba().extending.intrinsic(function)
+    return made
+
+
+def _numba() -> Any:
+    try:
+        import numba
+        import numba.extending
+        from numba import config
+    except ImportError as error:
+        raise BackendUnavailable(f"the compiled CRF needs numba ({error}); {REMEDY}") from error
+    settings: Any = config
+    if not settings.CACHE_DIR:  # else the user has said where
+        settings.CACHE_DIR = str(cache_folder())
+    return numba
+
+
+@contextmanager
+def compiling_once() -> Iterator[None]:
+    """Several processes that start together: one compiles, the others wait and then load what it made."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError:  # nowhere to keep anything; then everyone compiles
+        yield
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,105 @@
+"""The dense CRF as its authors' code computes it, compiled: the method `exact`.
+
+Both kernels on their permutohedral lattices, symmetric normalisation, self term kept. The appearance lattice depends
+on the image and is built for each; the smoothness lattice depends on the size alone and is kept.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.crf import CrfParams
+from engines.crf.lattice import BilateralLattice, SpatialLattice
+
+__all__ = ["SMALLEST_PROB", "ExactCrf"]
+
+SMALLEST_PROB = np.float32(1e-5)
+"""Probabilities below are raised to this before the logarithm, as pydensecrf's own `unary_from_softmax` does."""
+NO_LOG_PROB = np.float32(-1e4)
+"""Of the classes that only pad a row."""
+
+
+class ExactCrf:
+    """Mean field with memory that stays; one object a stream.
+
+    Raises:
+        BackendUnavailable: numba is not installed.
+    """
+
+    def __init__(self, params: CrfParams) -> None:
+        self.params = params
+        self._lattice = BilateralLattice(params)
+        self._spatial: SpatialLattice | None = None
+        self._at = (np.empty(0, np.float32), np.empty(0, np.float32))
+
+    def mean_field(
+        self, probs: NDArray[np.float32], image_bgr: NDArray[np.uint8], iterations: int, drop_below: float = 0.0
+    ) -> NDArray[np.float32]:
+        """(C, h, w) probabilities and (h, w, 3) image, both checked, to refined probabilities; a fresh array.
+
+        Args:
+            drop_below: classes whose mean probability is below take no part; they come out as 0.
+
+        Raises:
+            EngineError: the widths are too small for the image's size.
+        """
+        if iterations == 0:
+            return probs.copy()
+        n_classes, height, width = probs.shape
+        spatial = self._spatial_of(height, width)
+        self._lattice.build(image_bgr, *self._at)
+        kept = np.arange(n_classes)
+        if drop_below and n_classes > 2:
+            means = probs.reshape(n_classes, -1).mean(axis=1)
+            kept = np.flatnonzero(means >= drop_below)
+            if len(kept) < 2:
+                kept = np.sort(np.argsort(means)[-2:])
+        unary = np.log(np.maximum(probs[kept], SMALLEST_PROB)).reshape(len(kept), -1)
+        refined = np.zeros_like(probs)
+        if len(kept) == 2:
+            one = self._two_classes(unary[1] - unary[0], iterations, spatial).reshape(height, width)
+            refined[kept[1]] = one
+            np.subtract(1, one, out=refined[kept[0]])
+        else:
+            refined[kept] = self._many_classes(unary, iterations, spatial).reshape(len(kept), height, width)
+        return refined
+
+    def _two_classes(
+        self, log_odds: NDArray[np.float32], iterations: int, spatial: SpatialLattice
+    ) -> NDArray[np.float32]:
+        from engines.crf.two_classes import iterate
+
+        lattice, params = self._lattice, self.params
+        s = np.tanh(log_odds / 2)
+        iterate(
+            log_odds, s, iterations,
+            lattice.ids, lattice.weights, lattice.corners, lattice.near, np.float32(params.w1) * lattice.gain,
+            spatial.ids, spatial.weights, spatial.corners, spatial.near, np.float32(params.w2) * spatial.gain,
+        )  # fmt: skip
+        return s * np.float32(0.5) + np.float32(0.5)
+
+    def _many_classes(
+        self, log_probs: NDArray[np.float32], iterations: int, spatial: SpatialLattice
+    ) -> NDArray[np.float32]:
+        from engines.crf.lanes import LANES
+        from engines.crf.many_classes import iterate
+
+        lattice, params = self._lattice, self.params
+        n_classes, n = log_probs.shape
+        padded = np.full((-(-n_classes // LANES) * LANES, n), NO_LOG_PROB, np.float32)
+        padded[:n_classes] = log_probs
+        probs = np.zeros_like(padded)
+        np.exp(log_probs - log_probs.max(axis=0), out=probs[:n_classes])
+        probs /= probs.sum(axis=0)
+        iterate(
+            padded, probs, iterations,
+            lattice.ids, lattice.weights, lattice.corners, lattice.near, np.float32(params.w1) * lattice.gain,
+            spatial.ids, spatial.weights, spatial.corners, spatial.near, np.float32(params.w2) * spatial.gain,
+        )  # fmt: skip
+        return probs[:n_classes]
+
+    def _spatial_of(self, height: int, width: int) -> SpatialLattice:
+        x, y = self._at
+        if self._spatial is None or (len(y), len(x)) != (height, width):
+            self._at = (np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+            self._spatial = SpatialLattice(self.params.sigma_gamma, *self._at)
+        return self._spatial

@@ -1,0 +1,53 @@
+"""The CRF of a stream: an engine's logits in, refined probabilities at the engine's size out."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.crf import CrfParams, check_input, open_solver
+from engines.errors import EngineError, InputSizeError
+
+__all__ = ["StreamCrf"]
+
+
+class StreamCrf:
+    """Upsample, softmax, mean field; memory is kept from frame to frame, what it holds is not.
+
+    Raises:
+        EngineError: no such method or preset.
+        BackendUnavailable: what the method needs is not installed.
+    """
+
+    def __init__(self, params: str | CrfParams = "crf-readme", iterations: int = 5, method: str = "exact") -> None:
+        self.iterations = iterations
+        self._solver = open_solver(method, params)
+        self._probs = np.empty((0, 0, 0), np.float32)
+
+    def refine(self, logits: NDArray[np.floating], tensor_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Refine one frame.
+
+        Args:
+            logits: (C, h/4, w/4) float32 (float16 is taken too), before softmax.
+            tensor_bgr: (h, w, 3) uint8, what the engine saw.
+
+        Returns:
+            (C, h, w) float32, sums to 1 over C; a fresh array.
+
+        Raises:
+            InputSizeError, EngineError: as `engines.crf.refine`.
+        """
+        if logits.ndim != 3 or logits.dtype.kind != "f":
+            raise InputSizeError(f"CRF logits are {logits.dtype} {logits.shape}, expected float32 (C, h/4, w/4)")
+        if not np.isfinite(logits).all():
+            raise EngineError("CRF logits hold NaN or infinity, expected finite numbers")
+        height, width = tensor_bgr.shape[:2]
+        shape = (logits.shape[0], height, width)
+        if self._probs.shape != shape:
+            self._probs = np.empty(shape, np.float32)
+        for plane, small in zip(self._probs, logits, strict=True):
+            cv2.resize(np.asarray(small, np.float32), (width, height), dst=plane, interpolation=cv2.INTER_LINEAR)
+        self._probs -= self._probs.max(axis=0)
+        np.exp(self._probs, out=self._probs)
+        self._probs /= self._probs.sum(axis=0)
+        check_input(self._probs, tensor_bgr)
+        return self._solver.mean_field(self._probs, tensor_bgr, self.iterations)

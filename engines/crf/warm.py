@@ -1,0 +1,70 @@
+"""Compiling the CRF's kernels ahead of the first frame: once per user, version and kind of processor.
+
+The trap: compiling takes longer than a worker may take to start. So whoever starts workers asks `is_compiled` and
+lets `compile_all` run before them; the workers then load what it left.
+"""
+
+import hashlib
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from engines.crf.compiled import cache_folder, compiling_once
+from engines.errors import BackendUnavailable
+from engines.machine import machine_facts
+
+__all__ = ["compile_all", "compile_in_a_process", "is_compiled"]
+
+SIDE = 16
+
+
+def is_compiled() -> bool:
+    """Whether `compile_all` has run for this version on this kind of machine. Imports no compiler."""
+    return _mark().exists()
+
+
+def compile_in_a_process() -> None:
+    """Run `compile_all` in a process of its own, so that the compiler's memory is given back.
+
+    Raises:
+        BackendUnavailable: it did not work, with the last line that it said.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", "from engines.crf.warm import compile_all; compile_all()"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        cwd=Path(__file__).resolve().parents[2],
+    )  # fmt: skip
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
+        raise BackendUnavailable(f"the CRF's kernels could not be compiled: {said[-1]}; take --crf reference, or off")
+
+
+def compile_all() -> None:
+    """Call every kernel once on a tiny image, with two and with more classes."""
+    from engines.crf import METHODS, PRESETS, open_solver
+
+    random = np.random.default_rng(0)
+    image_bgr = random.integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
+    with compiling_once():
+        if is_compiled():
+            return
+        for n_classes in (2, 3):
+            scores = random.random((n_classes, SIDE, SIDE)).astype(np.float32)
+            for name, method in METHODS.items():
+                if method.needs == "numba":
+                    open_solver(name, PRESETS["deeplab"]).mean_field(scores / scores.sum(axis=0), image_bgr, 1)
+        if cache_folder().is_dir():
+            _mark().touch()
+
+
+def _mark() -> Path:
+    """Named by all that a kernel's machine code depends on."""
+    facts = machine_facts()
+    told = hashlib.sha256(f"{facts['cpu']} {facts['cpu_features']} {sys.version}".encode())
+    told.update(importlib.metadata.version("numba").encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        told.update(source.read_bytes())
+    return cache_folder() / f"compiled-{told.hexdigest()[:16]}"
