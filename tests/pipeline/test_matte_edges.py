@@ -165,8 +165,9 @@ def test_options_reach_the_matte() -> None:
         return MatteUpsampler(format_of(160, 96), spec_of(PERSON, 80, 48), chosen).matte(small, None, image).alpha
 
     linear = cv2.resize(small, (160, 96), interpolation=cv2.INTER_LINEAR)
-    np.testing.assert_array_equal(alpha(edges="linear"), linear)
-    assert _error(alpha(), mask) < _error(linear, mask)
-    assert np.count_nonzero(alpha(shrink_px=3) > 127) < np.count_nonzero(alpha() > 127)
-    softened = alpha(feather_px=8)
-    assert np.count_nonzero((softened > 5) & (softened < 250)) > 2 * np.count_nonzero((alpha() > 5) & (alpha() < 250))
+    guided = alpha(edges="guided")
+    np.testing.assert_array_equal(alpha(), linear)
+    assert _error(guided, mask) < _error(linear, mask)
+    assert np.count_nonzero(alpha(shrink_px=3) > 127) < np.count_nonzero(linear > 127)
+    softened = alpha(edges="guided", feather_px=8)
+    assert np.count_nonzero((softened > 5) & (softened < 250)) > 2 * np.count_nonzero((guided > 5) & (guided < 250))
