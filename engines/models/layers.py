@@ -6,7 +6,18 @@ The trap: `separable` changes parameter names too, so it belongs to the model's 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["DenseConv", "PointwiseConv", "SeparableConv", "atrous_conv", "fully_connected", "pooled", "resized_to"]
+MIDDLE = 1.5 / 4
+
+__all__ = [
+    "DenseConv",
+    "PointwiseConv",
+    "SeparableConv",
+    "atrous_conv",
+    "fully_connected",
+    "pooled",
+    "quarter_logits",
+    "resized_to",
+]
 
 
 class PointwiseConv(nn.Sequential):
@@ -59,5 +70,32 @@ def pooled(x: Tensor) -> Tensor:
 
 
 def resized_to(x: Tensor, like: Tensor) -> Tensor:
-    """Bilinear, to the height and width of another map."""
-    return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
+    """Bilinear, to the finer map of the same picture.
+
+    A convolution of stride 2 with padding 1 looks at every second pixel from the first on, so a map of stride s holds
+    what lies at pixels 0, s, 2s, ... Taking its values for the middles of squares of s pixels instead, as resizing
+    pictures does, moves it by (s - 1) / 2: 7.5 pixels at stride 16. (The papers' sizes, 513 and 769, with
+    `align_corners` are the same thing.)
+    """
+    height, width = like.shape[2:]
+    return _spread(x, height, width)[:, :, :height, :width]
+
+
+def quarter_logits(x: Tensor, like: Tensor) -> Tensor:
+    """A coarse map of logits at the middles of squares of four pixels, where all that follows expects them.
+
+    Args:
+        like: a map of stride 4.
+    """
+    height, width = like.shape[2:]
+    fine = _spread(x, height, width)[:, :, : height + 1, : width + 1]
+    # The middle of pixels 0 to 3 is 1.5, which is 0.375 of the way from one sample to the next.
+    fine = fine[:, :, :-1] * (1 - MIDDLE) + fine[:, :, 1:] * MIDDLE
+    return fine[:, :, :, :-1] * (1 - MIDDLE) + fine[:, :, :, 1:] * MIDDLE
+
+
+def _spread(x: Tensor, height: int, width: int) -> Tensor:
+    """To at least (height + 1, width + 1) samples of the finer stride; beyond the last one of `x` it stays the same."""
+    factor = 1 << (max(-(-height // x.shape[2]), -(-width // x.shape[3])) - 1).bit_length()
+    size = (x.shape[2] * factor + 1, x.shape[3] * factor + 1)
+    return F.interpolate(F.pad(x, (0, 1, 0, 1), mode="replicate"), size=size, mode="bilinear", align_corners=True)

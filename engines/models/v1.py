@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from engines.models.backbones import VGG16
 from engines.models.base import DeepLab
 from engines.models.config import ModelConfig
-from engines.models.layers import fully_connected, resized_to
+from engines.models.layers import fully_connected, quarter_logits
 
 __all__ = ["DeepLabV1", "MultiScaleFeatures"]
 
@@ -45,7 +45,7 @@ class DeepLabV1(DeepLab):
             low, poolings = self.backbone.stages(image_rgb)
             features = self.fc7(self.fc6(poolings[-1]))
             features = torch.cat([features, self.multi_scale([image_rgb, *poolings[:4]])], dim=1)
-        return resized_to(self.classifier(features), low)
+        return quarter_logits(self.classifier(features), low)
 
     def context_kernels(self) -> list[tuple[int, int]]:
         """See `DeepLab`."""

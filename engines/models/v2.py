@@ -5,6 +5,7 @@ dense CRF after it is `engines.crf`. The trap: seen at several scales (`input_sc
 of the scales' areas, 1.8 times at 0.5, 0.75 and 1.
 """
 
+from collections.abc import Sequence
 from functools import reduce
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from engines.models.base import DeepLab
 from engines.models.config import ModelConfig
-from engines.models.layers import fully_connected, resized_to
+from engines.models.layers import fully_connected, quarter_logits
 
 __all__ = ["DeepLabV2"]
 
@@ -48,7 +49,7 @@ class DeepLabV2(DeepLab):
         full = self.at_one_scale(image_rgb)
         size = image_rgb.shape[2:]
         others = [
-            resized_to(self.at_one_scale(_scaled(image_rgb, (round(size[0] * s), round(size[1] * s)))), full)
+            _scaled(self.at_one_scale(_scaled(image_rgb, (round(size[0] * s), round(size[1] * s)))), full.shape[2:])
             for s in self.config.input_scales
             if s != 1
         ]
@@ -58,7 +59,7 @@ class DeepLabV2(DeepLab):
         """Logits at a quarter of the size of this image; the sum of the branches."""
         low, high = self.backbone(image_rgb)
         scores = [branch(high) for branch in self.branches]
-        return resized_to(reduce(torch.add, scores), low)
+        return quarter_logits(reduce(torch.add, scores), low)
 
     def context_kernels(self) -> list[tuple[int, int]]:
         """See `DeepLab`."""
@@ -86,5 +87,5 @@ def _largest(pyramid: list[Tensor]) -> Tensor:
     return reduce(torch.maximum, pyramid)
 
 
-def _scaled(image_rgb: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(image_rgb, size=size, mode="bilinear", align_corners=False)
+def _scaled(planes: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(planes, size=tuple(size), mode="bilinear", align_corners=False)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from engines.models.aspp import ASPP
 from engines.models.base import DeepLab
 from engines.models.config import ModelConfig
-from engines.models.layers import resized_to
+from engines.models.layers import quarter_logits
 
 __all__ = ["CascadedV3", "DeepLabV3", "v3_of"]
 
@@ -31,7 +31,7 @@ class DeepLabV3(DeepLab):
     def forward(self, image_rgb: Tensor) -> Tensor:
         """See `DeepLab`; logits are computed at the output stride and enlarged."""
         low, high = self.backbone(image_rgb)
-        return resized_to(self.classifier(self.aspp(high)), low)
+        return quarter_logits(self.classifier(self.aspp(high)), low)
 
     def context_kernels(self) -> list[tuple[int, int]]:
         """See `DeepLab`."""
@@ -55,7 +55,7 @@ class CascadedV3(DeepLab):
     def forward(self, image_rgb: Tensor) -> Tensor:
         """See `DeepLab`; logits are computed at the output stride and enlarged."""
         low, high = self.backbone(image_rgb)
-        return resized_to(self.classifier(self.dropout(self.cascade(high))), low)
+        return quarter_logits(self.classifier(self.dropout(self.cascade(high))), low)
 
     def context_kernels(self) -> list[tuple[int, int]]:
         """See `DeepLab`."""

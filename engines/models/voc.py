@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from engines.models.base import DeepLab
 from engines.models.config import ModelConfig
-from engines.models.layers import pooled, resized_to
+from engines.models.layers import pooled, quarter_logits
 
 __all__ = ["DeepLabVOC"]
 
@@ -34,4 +34,4 @@ class DeepLabVOC(DeepLab):
         image_level = F.relu(self.image_pooling(pooled(high)))
         context = F.relu(self.aspp0(high))
         joined = torch.cat([image_level.expand(-1, -1, high.shape[2], high.shape[3]), context], dim=1)
-        return resized_to(self.logits(F.relu(self.concat_projection(joined))), low)
+        return quarter_logits(self.logits(F.relu(self.concat_projection(joined))), low)
