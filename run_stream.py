@@ -269,6 +269,20 @@ def bench_matte(json_path: Path | None, **options: Any) -> None:
     _tell(measure(**options), json_path)
 
 
+@bench.command("crf")
+@click.option(
+    "--sets", type=click.Path(path_type=Path, dir_okay=False), default=Path("tests/data/sets.yaml"), show_default=True
+)
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Turns of each method.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False))
+def bench_crf(json_path: Path | None, **options: Any) -> None:
+    """How fast is the dense CRF, and how near to pydensecrf?"""
+    from pipeline.bench.crf import bench_crf as measure
+
+    _check_folder(json_path, "--json")
+    _tell(measure(**options), json_path)
+
+
 @main.command()
 @click.argument("engine")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="The labelled set.")

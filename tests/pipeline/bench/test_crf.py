@@ -1,0 +1,53 @@
+"""`bench crf`: what is compared, and on what."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs import ConfigError
+from pipeline.bench import crf
+
+SETS = Path(__file__).parents[2] / "data" / "sets.yaml"
+
+
+def test_a_guess_is_unsure_and_the_same_each_time() -> None:
+    """Probabilities that add up to one, with both classes somewhere likely, and no chance in it."""
+    image_bgr = np.random.default_rng(0).integers(0, 60, (48, 64, 3)).astype(np.uint8)
+    image_bgr[:, 32:] += 150
+
+    probs = crf.guess(image_bgr, 2)
+
+    np.testing.assert_array_equal(probs, crf.guess(image_bgr, 2))
+    np.testing.assert_allclose(probs.sum(axis=0), 1, atol=1e-5)
+    labels = probs.argmax(axis=0)
+    assert 0.3 < labels.mean() < 0.7
+    assert (labels[:, :24] == labels[0, 0]).mean() > 0.8
+
+
+def test_without_the_file_of_sets_the_way_out_is_told(tmp_path: Path) -> None:
+    """The bench needs a checkout: the pictures are named there."""
+    with pytest.raises(ConfigError, match="run this in a checkout"):
+        crf.photographs(tmp_path / "sets.yaml")
+
+
+@pytest.mark.crf
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(
+    importlib.util.find_spec("numba") is None or importlib.util.find_spec("pydensecrf") is None,
+    reason="needs numba and pydensecrf (pip install 'segstream[crf]')",
+)
+def test_every_method_has_a_row_beside_pydensecrf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small pictures: exact has pydensecrf's labels, and every row says what it took and how far it is off."""
+    monkeypatch.setattr(crf, "SIZE", (64, 48))
+    monkeypatch.setattr(crf, "MANY_SIZE", (48, 48))
+    monkeypatch.setattr(crf, "N_MANY", 4)
+
+    figures, table = crf.bench_crf(SETS, rounds=1)
+
+    rows = figures["rows"]
+    assert {(row["method"], "crf-readme" in row["work"]) for row in rows} >= {("exact", True), ("fast", False)}
+    assert all(row["agreement"] >= 0.999 for row in rows if row["method"] == "exact")
+    assert all(row["ratio"] == pytest.approx(row["reference_ms"] / row["ms"]) for row in rows)
+    assert len(table.splitlines()) == len(rows) + 1
