@@ -16,6 +16,8 @@ from engines.crf.lattice import BilateralLattice, SpatialLattice
 
 __all__ = ["FastCrf"]
 
+HALVED = np.array([[0.5, 0, 0], [0, 0.5, 0]])
+"""From a pixel to its place among every second one."""
 BAND_RADIUS = 2
 """Small pixels on both sides of the contour that are looked at again."""
 UNSURE = 0.9
@@ -68,8 +70,10 @@ class FastCrf:
         if self._sizes is None or self._sizes.shape != (height, width):
             self._sizes = _Sizes(self.params.sigma_gamma, height, width)
         sizes, lattice = self._sizes, self._lattice
-        small_bgr = np.asarray(cv2.resize(image_bgr, sizes.small, interpolation=cv2.INTER_AREA), np.uint8)
-        small_odds = np.asarray(cv2.resize(log_odds, sizes.small, interpolation=cv2.INTER_AREA), np.float32).ravel()
+        # Every second pixel as it is. Means of four blur just the edges that matter: then labels agree with `exact` to
+        # 99.62 % instead of 99.75 %, on four photographs with rough guesses.
+        small_bgr = np.ascontiguousarray(image_bgr[::2, ::2])
+        small_odds = np.ascontiguousarray(log_odds[::2, ::2]).ravel()
         lattice.build(small_bgr, sizes.x, sizes.y)
         small_s = np.tanh(small_odds / 2)
         values, spatial_values = iterate(
@@ -79,7 +83,13 @@ class FastCrf:
             np.float32(self.params.w2) * sizes.spatial.gain,
         )  # fmt: skip
         small_s = small_s.reshape(len(sizes.y), len(sizes.x))
-        s = np.asarray(cv2.resize(small_s, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+        s = np.asarray(
+            cv2.warpAffine(
+                small_s, HALVED, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_REPLICATE,
+            ),
+            np.float32,
+        )  # fmt: skip
         pixels = np.flatnonzero(self._band(small_s, s))
         lattice.sharpen(pixels, image_bgr, log_odds, s, values, sizes.points, spatial_values)
         return s
@@ -100,12 +110,6 @@ class _Sizes:
 
     def __init__(self, sigma_px: float, height: int, width: int) -> None:
         self.shape = (height, width)
-        self.small = (-(-width // 2), -(-height // 2))
-        self.x, self.y = _centres(width, self.small[0]), _centres(height, self.small[1])
+        self.x, self.y = np.arange(0, width, 2, dtype=np.float32), np.arange(0, height, 2, dtype=np.float32)
         self.spatial = SpatialLattice(sigma_px, self.x, self.y)
         self.points = self.spatial.points(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-
-
-def _centres(n: int, n_small: int) -> NDArray[np.float32]:
-    """Where the pixels of a smaller image lie in the larger one."""
-    return ((np.arange(n_small) + 0.5) * n / n_small - 0.5).astype(np.float32)
