@@ -45,10 +45,11 @@ def test_exact_is_the_plain_algorithm(n_classes: int, preset: str) -> None:
     refined = refine(probs, image_bgr, params=preset, method="exact")
 
     plain = explained.mean_field(probs, image_bgr, PRESETS[preset], 5)
-    # Where classes are level, mean field doubles a difference with every step: a single pixel may be off further.
+    # Where classes are level, mean field doubles a difference with every step: a single pixel may be off further, and
+    # of eleven classes the order of two may change.
     assert np.abs(refined - plain).mean() < 1e-4
     np.testing.assert_allclose(refined, plain, atol=5e-4 if n_classes == 2 else 2e-2)
-    assert (refined.argmax(axis=0) == plain.argmax(axis=0)).mean() >= 0.9999
+    assert np.count_nonzero(refined.argmax(axis=0) != plain.argmax(axis=0)) <= (0 if n_classes == 2 else 2)
     assert np.abs(refined - probs).max() > 0.1, "the CRF had something to do"
 
 

@@ -28,14 +28,14 @@ def _with_steps(config: TrainConfig, steps: int, **more: int) -> TrainConfig:
 
 
 def test_twenty_steps_reduce_the_loss_and_leave_two_checkpoints(config: TrainConfig, tmp_path: Path) -> None:
-    """The loss falls by more than a third, both files are there, and the score is in the best one."""
+    """The loss falls by more than a quarter, both files are there, and the score is in the best one."""
     said: list[str] = []
 
     outcome = run(config, tmp_path / "out", watchers=[Lines(said.append)])
 
     assert outcome.is_finished
-    # Measured 0.42 of the first; the rest is room for other CPUs' arithmetic.
-    assert sum(outcome.losses[-3:]) < 0.65 * sum(outcome.losses[:3])
+    # Measured 0.25 to 0.66 of the first with three seeds; the rest is room for other CPUs' arithmetic.
+    assert sum(outcome.losses[-3:]) < 0.75 * sum(outcome.losses[:3])
     best = Checkpoint.load(tmp_path / "out" / "best.pt")
     assert best.scores["P1/toy/miou"] == pytest.approx(outcome.best_miou, abs=1e-4)
     assert not best.training
