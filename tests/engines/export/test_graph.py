@@ -65,7 +65,7 @@ def _run(path: Path) -> dict[str, np.ndarray]:
     ],
 )
 def test_a_graph_keeps_the_contract(exported: dict[str, Path], name: str, outputs: list[str]) -> None:
-    """uint8 in through a Cast, uint8 out through the last Cast, resizes that every runtime knows, opset 18, one file."""
+    """uint8 in through a Cast, uint8 out through the last Cast, resizes that all runtimes know, opset 18, one file."""
     graph = onnx.load(exported[name])
     nodes = graph.graph.node
     made_by = {output: node.op_type for node in nodes for output in node.output}
