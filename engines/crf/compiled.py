@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from engines.crf import REMEDY
 from engines.errors import BackendUnavailable
 
-__all__ = ["REMEDY", "cache_folder", "compiling_once", "intrinsic", "kernel"]
-
-REMEDY = "pip install 'segstream[crf]'"
+__all__ = ["cache_folder", "compiling_once", "intrinsic", "kernel"]
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 

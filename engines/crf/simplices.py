@@ -17,13 +17,10 @@ from numpy.typing import NDArray
 
 from engines.crf.compiled import kernel
 
-__all__ = ["AXES_5D", "FIELD_BITS", "LARGEST", "lifted_scale", "locate_2d", "locate_5d"]
+__all__ = ["LARGEST", "lifted_scale", "locate_2d", "locate_5d"]
 
-AXES_5D = 5
 LARGEST = 250
 """Steps of d + 1 that a lifted coordinate may be away from zero."""
-FIELD_BITS = 12
-"""Of one coordinate in a packed vertex of the 5-D lattice."""
 
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 TWO, THREE, FOUR, FIVE, SIX = np.float32(2), np.float32(3), np.float32(4), np.float32(5), np.float32(6)

@@ -1,6 +1,6 @@
 """Works on the logits before they become a mask: steadied over time, sharpened by a dense CRF, each when asked for.
 
-The order is segment, temporal fusion, CRF. The trap: both remember frames, and what they remember belongs to one
+The order is segment, temporal fusion, CRF. The trap: the fusion remembers frames, and what it remembers belongs to one
 stream, one engine and one shot; `_Memory` says when it ends.
 """
 
@@ -52,7 +52,9 @@ class Refine(PlainStage):
         """Steady the logits, sharpen them, write the mask."""
         assert self._spec is not None, "use() comes before the first frame"
         logits, tensor_bgr = frame.plane("logits"), frame.plane("tensor_bgr")
-        memory = self._memories.setdefault(frame.ticket.stream, _Memory(self._stability))
+        memory = self._memories.get(frame.ticket.stream)
+        if memory is None:
+            memory = self._memories[frame.ticket.stream] = _Memory(self._stability)
         memory.look_at(frame.ticket)
         steady = memory.fusion.fuse(logits, tensor_bgr)
         output = self._spec.output
@@ -64,9 +66,9 @@ class Refine(PlainStage):
                 self._writer.labels(steady, frame.plane("labels"))
             return
         probs = self._crf.refine(steady, tensor_bgr)
-        if output.subject is not None:
+        if "alpha" in output.mask_planes:
             np.copyto(frame.plane("alpha"), probs[output.subject] * 255.0 + 0.5, casting="unsafe")
-        if output.subject is None or len(output.classes) > 2:
+        if "labels" in output.mask_planes:
             frame.plane("labels")[...] = probs.argmax(axis=0)
 
 

@@ -1,8 +1,7 @@
 """Facts as a trainer tells them, made up; the watchers under test cannot know the difference."""
 
-import resource
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +15,7 @@ from engines.metrics import Tally
 from engines.training.config import TrainConfig
 from engines.training.watch import EvaluationFacts, Outcome, StartFacts, StepFacts, Watcher
 from tests.engines.toy import CLASSES, PALETTE, picture
+from tests.pipeline.sinks.limit import files_of_at_most
 
 N_STEPS = 40
 EVALUATE_EVERY = 20
@@ -85,17 +85,6 @@ class Both(Watcher):
             watcher.ended(outcome)
 
 
-@contextmanager
-def files_end_at(n_bytes: int) -> Iterator[None]:
-    """No file of this process can grow beyond so many bytes: to a writer the same as a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 class FullDisk(Watcher):
     """The disk is full after step `first`, until step `last`."""
 
@@ -111,7 +100,7 @@ class FullDisk(Watcher):
 
     def stepped(self, facts: StepFacts) -> None:
         if facts.step == self.first:
-            self._full.enter_context(files_end_at(n_bytes=100))
+            self._full.enter_context(files_of_at_most(100))
         if facts.step == self.last:
             self._full.close()
 

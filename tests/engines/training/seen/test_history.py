@@ -7,7 +7,8 @@ import pytest
 from engines.errors import DataError
 from engines.training.seen.history import History, Scored, Trained
 from engines.training.seen.recorder import Recorder
-from tests.engines.training.seen.facts import Both, FullDisk, files_end_at, play
+from tests.engines.training.seen.facts import Both, FullDisk, play
+from tests.pipeline.sinks.limit import files_of_at_most
 
 
 def _filled(path) -> History:
@@ -56,7 +57,7 @@ def test_lines_that_a_full_disk_did_not_take_come_later(tmp_path) -> None:
     history = _filled(path)
     before = path.read_bytes()
 
-    with files_end_at(len(before) + 20), pytest.raises(OSError, match="File too large"):
+    with files_of_at_most(len(before) + 20), pytest.raises(OSError, match="File too large"):
         history.add(Trained(40, 0.1))
     assert path.read_bytes() == before
     history.add(Trained(50, 0.1))
