@@ -13,6 +13,7 @@ import click
 
 from configs import ConfigError
 from engines.commands.bench import bench
+from engines.commands.build import build
 from engines.commands.certify import certify
 from engines.commands.compare import compare
 from engines.commands.data import check_data
@@ -23,6 +24,7 @@ from engines.commands.models import models
 from engines.commands.shapes import shapes_clip
 from engines.commands.train import train
 from engines.commands.tune import tune_batch
+from engines.commands.tune_crf import tune_crf
 from engines.errors import EngineError, EngineNotFound, InputSizeError
 
 COMMANDS = (
@@ -32,6 +34,8 @@ COMMANDS = (
     compare,
     export,
     certify,
+    build,
+    tune_crf,
     predict,
     inspect,
     check_data,

@@ -6,18 +6,20 @@ trap: differences and certificates hold for that very file; whoever writes a gra
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs import Options
+from engines.crf import CrfParams
 from engines.size import Size
 from engines.spec import Meaning, Palette, ResizeRule, graph_label
 
-__all__ = ["Calibration", "Certificate", "Difference", "Graph", "Manifest", "sha256_of"]
+__all__ = ["Calibration", "Certificate", "CrfGain", "CrfSetting", "Difference", "Graph", "Manifest", "sha256_of"]
 
 SCHEMA_VERSION = 2
-"""2 adds `batch`, `difference`, `calibration` and `certified` to a graph, and `weights`; 1 is still read."""
+"""2 adds `batch`, `difference`, `calibration` and `certified` to a graph, `weights`, and settings to `crf`; 1 is still
+read."""
 
 
 class Difference(Options):
@@ -65,6 +67,60 @@ class Certificate(Options):
     """The reference's time by this graph's, the median over interleaved rounds: load cancels out."""
     backend: str
     """What ran both: `OpenVINO 2026.4 bf16, 2 threads`."""
+
+
+class CrfSetting(CrfParams):
+    """The dense CRF that `--crf auto` runs after this engine; widths are in pixels of the engine's input."""
+
+    iterations: int = Field(5, ge=1, le=50)
+    """Steps of mean field."""
+    method: Literal["fast", "exact", "reference"] = "fast"
+    """As in `engines.crf.METHODS`."""
+
+    @property
+    def params(self) -> CrfParams:
+        """Weights and widths alone."""
+        return CrfParams(**{name: getattr(self, name) for name in CrfParams.model_fields})
+
+    @property
+    def label(self) -> str:
+        """`fast w1 4 sigma 67/3 w2 3/1, 5 iterations`."""
+        kernels = f"w1 {self.w1:g} sigma {self.sigma_alpha:g}/{self.sigma_beta:g} w2 {self.w2:g}/{self.sigma_gamma:g}"
+        return f"{self.method} {kernels}, {self.iterations} iteration{'' if self.iterations == 1 else 's'}"
+
+
+class CrfGain(Options):
+    """What `tune-crf` found, on pictures that it did not search on: the best setting less no CRF."""
+
+    data: str
+    """Data set, as `person/val ccp_*`."""
+    images: int = Field(gt=0)
+    """Pictures the gain was confirmed on; as many were searched on."""
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    """Of the graph's input: widths in pixels mean something else at another size."""
+    miou: float
+    """Gain of mIoU, -1 to 1."""
+    miou_interval: tuple[float, float]
+    """95 %, paired over pictures."""
+    boundary_f: float
+    """Gain of boundary F at 2 px."""
+    boundary_f_interval: tuple[float, float]
+    """95 %, paired over pictures."""
+
+    @property
+    def size(self) -> Size:
+        """(width, height)."""
+        return Size(self.width, self.height)
+
+    @property
+    def label(self) -> str:
+        """`mIoU +0.41 points (95 %: +0.22 to +0.60) on 20 pictures of person/val ccp_*`."""
+        low, high = self.miou_interval
+        return (
+            f"mIoU {100 * self.miou:+.2f} points (95 %: {100 * low:+.2f} to {100 * high:+.2f}) "
+            f"on {self.images} pictures of {self.data}"
+        )
 
 
 class Graph(Options):
@@ -125,7 +181,15 @@ class Manifest(Options):
     """Of the checkpoint (protocol P1)."""
     trained_on: tuple[str, ...] = ()
     licences: tuple[str, ...] = ()
-    crf: str = "none"
+    crf: CrfSetting | Literal["none"] = "none"
+    """What `--crf auto` does; "none" (or null): no CRF, because it does not help, or because nobody asked."""
+    crf_gain: CrfGain | None = None
+    """What `tune-crf` measured, whatever it decided; None: nobody asked."""
+
+    @field_validator("crf", mode="before")
+    @classmethod
+    def _null_is_none(cls, crf: Any) -> Any:
+        return "none" if crf is None else crf
 
     @model_validator(mode="after")
     def _consistent(self) -> "Manifest":

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engines.errors import EngineMismatch
-from engines.manifest import Certificate, Graph, Manifest
+from engines.manifest import Certificate, CrfGain, CrfSetting, Graph, Manifest
 from engines.names import read_manifest
 from engines.spec import EngineSpec
 
-__all__ = ["manifest_of", "record_certificate", "record_scores", "revoke_certificate", "write_manifest"]
+__all__ = ["manifest_of", "record_certificate", "record_crf", "record_scores", "revoke_certificate", "write_manifest"]
 
 
 def record_scores(spec: EngineSpec, scores: dict[str, float]) -> Path:
@@ -33,6 +33,21 @@ def record_certificate(spec: EngineSpec, machine: str, certificate: Certificate)
     return _changed(
         spec, lambda graph: graph.model_copy(update={"certified": {**graph.certified, machine: certificate}})
     )
+
+
+def record_crf(spec: EngineSpec, setting: CrfSetting | None, gain: CrfGain) -> Path:
+    """Note what `tune-crf` decided, for all graphs of the engine; returns the manifest's path.
+
+    Args:
+        setting: what `--crf auto` shall do; None: nothing.
+        gain: what was measured of the best setting, taken or not.
+
+    Raises:
+        EngineMismatch: as `record_scores`.
+    """
+    path, manifest = manifest_of(spec)
+    write_manifest(manifest.model_copy(update={"crf": setting or "none", "crf_gain": gain}), path)
+    return path
 
 
 def revoke_certificate(spec: EngineSpec, machine: str) -> Path:

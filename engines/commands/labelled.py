@@ -52,6 +52,12 @@ class Labelled:
         parts.append(f"every {self.every}." if self.every > 1 else "")
         return " ".join(filter(None, parts))
 
+    @property
+    def name(self) -> str:
+        """`val ccp_*`, as a manifest names it: without its place on a disk."""
+        place = self.data_format if self.path == Path() else self.path.resolve().name
+        return " ".join(filter(None, (place, self.split, f"{self.prefix}*" if self.prefix else "")))
+
     def as_json(self) -> dict[str, Any]:
         """For the JSON of scores; no more than was asked for."""
         return {

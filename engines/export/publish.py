@@ -133,6 +133,8 @@ def engine_from_network(
                 "graphs": _merged(held.graphs, graphs),
                 "default_graph": held.default_graph or held.graphs[0].file,
                 "licences": manifest.licences or held.licences,
+                "crf": held.crf,
+                "crf_gain": held.crf_gain,
             }
         )
     write_manifest(manifest, path)

@@ -17,7 +17,7 @@ from engines.metrics.intervals import Interval, bootstrap
 from engines.metrics.ratios import Floats, Ints, confusion_of, divided, f_of, iou_of, mean_of
 from engines.metrics.temporal import Steadiness
 
-__all__ = ["METRICS", "Counts", "Metric", "Scores", "Tally"]
+__all__ = ["METRICS", "Counts", "Metric", "Scores", "Tally", "row_of", "scores_of_rows"]
 
 Metric = Literal["boundary", "trimap", "calibration", "intervals", "temporal"]
 """What is measured beside IoU and pixel accuracy."""
@@ -166,7 +166,7 @@ class Tally:
             return {}
         n = len(self.classes)
         names = ("miou", "pixel_accuracy", "boundary_f", *(f"iou/{name}" for name in self.classes))
-        found = bootstrap(np.stack(self.per_image), lambda pooled: _scored_rows(pooled, n))
+        found = bootstrap(np.stack(self.per_image), lambda pooled: scores_of_rows(pooled, n))
         return {name: interval for name, interval in zip(names, found, strict=True) if not np.isnan(interval[0])}
 
     def _named(self, values: Floats) -> dict[str, float]:
@@ -180,7 +180,7 @@ def row_of(counts: Counts) -> Ints:
     return np.concatenate([np.diag(confusion), confusion.sum(0), confusion.sum(1), boundary.ravel()])
 
 
-def _scored_rows(pooled: Ints, n_classes: int) -> Floats:
+def scores_of_rows(pooled: Ints, n_classes: int) -> Floats:
     """(n, 7 C) sums of rows -> (n, 3 + C): mIoU, pixel accuracy, boundary F, IoU per class."""
     hits, predicted, true = (pooled[:, i * n_classes : (i + 1) * n_classes] for i in range(3))
     iou = iou_of(hits, predicted, true)
