@@ -5,6 +5,7 @@ EngineError                 base; the command line prints it as one line
 ├── DataError               a data set with missing pairs, wrong sizes or wrong values
 ├── TrainingError           a training that cannot start or go on: numbers, memory, space, processes
 ├── ExportError             a graph that could not be written or differs from its checkpoint
+├── BuildError              a graph that TensorRT could not make a plan of
 ├── EngineNotFound          no engine of that name, size or precision
 ├── EngineMismatch          a manifest and its file, or a file and this machine, disagree
 ├── InputSizeError          an image or a size that the engine cannot take
@@ -30,6 +31,10 @@ class TrainingError(EngineError):
 
 class ExportError(EngineError):
     """A graph that could not be written, or that differs from its checkpoint."""
+
+
+class BuildError(EngineError):
+    """A graph that TensorRT refuses, or could not make a plan of."""
 
 
 class EngineNotFound(EngineError):

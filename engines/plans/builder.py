@@ -1,0 +1,163 @@
+"""Building a plan: parse, configure, build, keep. Nothing is written before the plan is whole.
+
+The builder runs in a thread of its own, without the interpreter's lock, so that Ctrl-C is heard at once and the
+progress can be drawn. The trap: a build cannot be broken off inside a step; after Ctrl-C it is given a few seconds to
+reach the next one, then the process ends around it. The cache is untouched either way.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from engines.errors import BuildError, EngineMismatch
+from engines.plans.cache import BuildFacts, Plan, PlanCache, PlanManifest
+from engines.plans.gpu import Gpu
+from engines.plans.key import Batches, PlanKey, PlanOptions, Target, key_of
+from engines.plans.library import Library
+from engines.plans.network import Parsed, config_of, layer_lines, parse
+from engines.plans.progress import Phases, make_monitor
+from engines.plans.timing_cache import timing_cache_for
+from engines.runtime.graph_facts import read_graph
+from engines.spec import INPUT_NAME, EngineSpec
+
+__all__ = ["Built", "build_plan", "dynamic_batches"]
+
+TICK_S = 0.2
+GRACE_S = 5.0
+"""For a build that was interrupted to reach its next step."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A plan that is there now."""
+
+    plan: Plan
+    was_there: bool
+    """Found in the cache; nothing was built."""
+    warnings: tuple[str, ...] = ()
+    """What the builder said beside it."""
+
+
+def build_plan(
+    spec: EngineSpec,
+    library: Library,
+    target: Target,
+    options: PlanOptions,
+    cache: PlanCache,
+    *,
+    gpu: Gpu | None = None,
+    force: bool = False,
+    watch: Callable[[Phases], None] | None = None,
+) -> Built:
+    """The plan of a graph: found, or built and kept. Several processes may ask at once; one builds.
+
+    Args:
+        options: `batches` must be given exactly when the graph's batch axis is open; see `dynamic_batches`.
+        force: build even where there is one, and replace it; also what a damaged one needs.
+        watch: called every fifth of a second while the builder works.
+
+    Raises:
+        BuildError: TensorRT refuses the graph, or could not build it.
+        EngineMismatch: the graph is not what its manifest says, or the plan in the cache is damaged.
+        KeyboardInterrupt: as usual, with the cache as it was.
+    """
+    key = key_of(spec, library, target, options)
+    if not force and (found := _found(cache, key)):
+        return Built(found, was_there=True)
+    with cache.building(key.digest):
+        if not force and (found := _found(cache, key)):  # somebody built it while this process waited
+            return Built(found, was_there=True)
+        parsed = parse(library, spec)
+        config = config_of(parsed, spec, options)
+        _aim(parsed, config, target)
+        with timing_cache_for(cache, library, target, config):
+            start_s = time.monotonic()
+            data = _built(parsed, config, spec, watch)
+            seconds = time.monotonic() - start_s
+        layers, precisions = layer_lines(parsed.network)
+        facts = BuildFacts(
+            seconds=round(seconds, 3),
+            layers=layers,
+            precisions=precisions,
+            activation_bytes=parsed.log.memory.get("Activation"),
+            weights_bytes=parsed.log.memory.get("Weights"),
+            built_on="a machine without a GPU" if gpu is None else f"{gpu.label}, driver for CUDA {gpu.driver_cuda}",
+        )
+        manifest = PlanManifest(
+            engine=spec.label,
+            graph=spec.path.name,
+            key=key,
+            plan="to be written",
+            plan_bytes=1,
+            plan_sha256="",
+            facts=facts,
+        )
+        return Built(cache.keep(manifest, data), was_there=False, warnings=tuple(parsed.log.warnings))
+
+
+def dynamic_batches(spec: EngineSpec, batches: Batches | None) -> Batches | None:
+    """What to put into `PlanOptions.batches`: the wish, or the default for a graph that takes any batch.
+
+    Only a graph that no manifest lists can be of that kind, and only then the file is read.
+    """
+    if batches is not None or spec.batch > 1:
+        return batches
+    manifest_path = spec.path.parent / f"{spec.name}.json"
+    if manifest_path.is_file():
+        return None
+    return Batches() if read_graph(spec.path).inputs[INPUT_NAME][1][0] is None else None
+
+
+def _found(cache: PlanCache, key: PlanKey) -> Plan | None:
+    plan = cache.find(key)
+    if plan is not None:
+        plan.load()
+    return plan
+
+
+def _aim(parsed: Parsed, config: Any, target: Target) -> None:
+    """Tell `tensorrt_rtx` which GPUs the plan is for; its own default is the portable set."""
+    if parsed.library.kind.needs_gpu or target.compute_capability.endswith("+"):
+        return
+    known = parsed.library.trt.ComputeCapability.__members__
+    name = f"SM{target.compute_capability.replace('.', '')}"
+    if name not in known:
+        capabilities = [f"{key[2:-1]}.{key[-1]}" for key in known if key.startswith("SM")]
+        raise EngineMismatch(
+            f"{parsed.library.label} builds for compute capability {', '.join(capabilities)} or for all from 8.0 "
+            f"on, not for {target.compute_capability}; leave --compute-capability out"
+        )
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(known[name], 0)
+
+
+def _built(parsed: Parsed, config: Any, spec: EngineSpec, watch: Callable[[Phases], None] | None) -> bytes:
+    phases = Phases()
+    monitor = config.progress_monitor = make_monitor(parsed.library, phases)
+    made: list[bytes] = []
+
+    def build() -> None:
+        memory = parsed.builder.build_serialized_network(parsed.network, config)
+        if memory is not None:
+            made.append(bytes(memory))
+
+    thread = threading.Thread(target=build, name="plan builder", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(TICK_S)
+            if watch is not None:
+                watch(phases)
+    except BaseException:
+        phases.is_stopped.set()
+        thread.join(GRACE_S)
+        raise
+    del monitor
+    if not made:
+        raise BuildError(
+            f"{spec.path}: {parsed.library.label} could not build it ({parsed.log.last_error}); try --opt-level 0, or "
+            "run it with --backend openvino or onnxruntime"
+        )
+    return made[0]

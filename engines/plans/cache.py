@@ -1,0 +1,222 @@
+"""Where plans are kept: `<key>-<hash>.plan`, and `<key>.json` that vouches for it.
+
+The manifest is renamed into place last and names the plan's file and hash, so at any moment either the old pair or the
+new one is whole, whoever is killed when. Builders of one key take turns under a file lock, which dies with its holder.
+The trap: what was checked is what must be opened, so `Plan.load` gives the bytes that it hashed, not a path.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from configs import Options
+from engines.errors import EngineMismatch
+from engines.plans.key import PlanKey, differences
+
+__all__ = ["BuildFacts", "Plan", "PlanCache", "PlanManifest", "plan_at", "plan_folders"]
+
+SCHEMA_VERSION = 1
+
+
+class BuildFacts(Options):
+    """What was learnt while building; for people, never for deciding."""
+
+    seconds: float = Field(ge=0)
+    """In the builder alone."""
+    layers: tuple[str, ...] = ()
+    """Of the graph as the parser understood it, before fusion: kind, precision, shape, name."""
+    precisions: dict[str, int] = {}
+    """Precision to how many of these layers have an output of it."""
+    activation_bytes: int | None = None
+    """Device memory for what lies between layers; None where the builder did not say."""
+    weights_bytes: int | None = None
+    built_on: str = ""
+    """The GPU of the building machine, or that there was none."""
+
+
+class PlanManifest(Options):
+    """The JSON beside a plan. Only what it vouches for is ever opened."""
+
+    schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
+    engine: str
+    """`person 512x288 fp32`."""
+    graph: str
+    """Name of the ONNX file."""
+    key: PlanKey
+    plan: str
+    """Name of the plan's file, beside this one."""
+    plan_bytes: int = Field(gt=0)
+    plan_sha256: str
+    facts: BuildFacts
+
+
+class Plan:
+    """One plan in a folder, its manifest read, its bytes not yet."""
+
+    def __init__(self, manifest_path: Path, manifest: PlanManifest) -> None:
+        self.manifest_path = manifest_path
+        self.manifest = manifest
+
+    @property
+    def path(self) -> Path:
+        """The file of native code."""
+        return self.manifest_path.with_name(self.manifest.plan)
+
+    @property
+    def remedy(self) -> str:
+        """The command that replaces it."""
+        key = self.manifest.key
+        return f"python -m engines build {self.manifest.engine.split()[0]} --backend {key.runtime} --force"
+
+    def load(self) -> bytes:
+        """The plan's bytes, which are those that were written.
+
+        Raises:
+            EngineMismatch: missing, truncated, changed, or open to changes by other users.
+        """
+        try:
+            with self.path.open("rb") as file:
+                for path, mode in ((self.path, os.fstat(file.fileno())), (self.path.parent, self.path.parent.stat())):
+                    _refuse_writable(path, mode.st_mode)
+                data = file.read()
+        except FileNotFoundError:
+            raise EngineMismatch(f"{self.path} is missing, {self.manifest_path.name} names it; {self.remedy}") from None
+        expected = self.manifest.plan_bytes
+        if len(data) != expected:
+            cut = "truncated" if len(data) < expected else "longer than it was written"
+            raise EngineMismatch(f"{self.path} is {cut}: {len(data)} of {expected} bytes; {self.remedy}")
+        found = hashlib.sha256(data).hexdigest()
+        if found != self.manifest.plan_sha256:
+            raise EngineMismatch(
+                f"{self.path} is not the plan that was built (sha256 {found[:12]}…, expected "
+                f"{self.manifest.plan_sha256[:12]}…), and a plan is native code: it is not opened; {self.remedy}"
+            )
+        return data
+
+
+class PlanCache:
+    """One folder of plans; it is made when the first plan is kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find(self, key: PlanKey) -> Plan | None:
+        """The plan of exactly this key, None when there is none. Its bytes are checked by `Plan.load`.
+
+        Raises:
+            EngineMismatch: there is a manifest under this key that is damaged, or was edited.
+        """
+        path = self.folder / f"{key.digest}.json"
+        if not path.is_file():
+            return None
+        plan = plan_at(path)
+        found = differences(plan.manifest.key, key)
+        if found:
+            raise EngineMismatch(f"{path} was changed: {'; '.join(found)}; {plan.remedy}")
+        return plan
+
+    def relatives(self, key: PlanKey) -> list[Plan]:
+        """Plans of the same graph that cannot be used for `key`; to say why not."""
+        plans = []
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                plan = plan_at(path)
+            except EngineMismatch:
+                continue
+            if plan.manifest.key.onnx_sha256 == key.onnx_sha256 and plan.manifest.key != key:
+                plans.append(plan)
+        return plans
+
+    def keep(self, manifest: PlanManifest, data: bytes) -> Plan:
+        """Write a plan and its manifest; hold `building` around this.
+
+        Args:
+            manifest: `plan`, `plan_bytes` and `plan_sha256` are filled in here.
+        """
+        digest, sha256 = manifest.key.digest, hashlib.sha256(data).hexdigest()
+        manifest = manifest.model_copy(
+            update={"plan": f"{digest}-{sha256[:8]}.plan", "plan_bytes": len(data), "plan_sha256": sha256}
+        )
+        plan = Plan(self.folder / f"{digest}.json", manifest)
+        write_whole(plan.path, data)
+        write_whole(plan.manifest_path, (manifest.model_dump_json(indent=1, exclude_none=True) + "\n").encode())
+        for stale in {*self.folder.glob(f"{digest}-*.plan"), *self.folder.glob(f"{digest}*.partial")} - {plan.path}:
+            stale.unlink(missing_ok=True)  # of an earlier build, or of one that was killed
+        return plan
+
+    @contextlib.contextmanager
+    def building(self, name: str) -> Iterator[None]:
+        """Only one process at a time builds what is called `name`; others wait here. A lock dies with its holder."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self.folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def plan_at(path: Path) -> Plan:
+    """The plan of a manifest, or of a `.plan` file beside its manifest.
+
+    Raises:
+        EngineMismatch: no manifest of ours vouches for it, or its key is not the one that names it.
+    """
+    manifest_path = path if path.suffix == ".json" else path.with_name(f"{path.stem.partition('-')[0]}.json")
+    if not manifest_path.is_file():
+        raise EngineMismatch(
+            f"{path} has no manifest {manifest_path.name} beside it; a plan is native code, and only plans that were "
+            "built here are opened: python -m engines build ENGINE"
+        )
+    try:
+        manifest = PlanManifest.model_validate(json.loads(manifest_path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError) as error:
+        first = str(error).splitlines()[0]
+        raise EngineMismatch(
+            f"{manifest_path}: not the manifest of a plan ({first}); remove it and build again: python -m engines build"
+        ) from error
+    plan = Plan(manifest_path, manifest)
+    if manifest.key.digest != manifest_path.stem:
+        raise EngineMismatch(f"{manifest_path} was changed: its key is no longer the one that names it; {plan.remedy}")
+    if Path(manifest.plan).name != manifest.plan:
+        raise EngineMismatch(f"{manifest_path} names a plan in another folder ({manifest.plan}); {plan.remedy}")
+    if path.suffix != ".json" and path.name != manifest.plan:
+        raise EngineMismatch(f"{path} is not the plan that {manifest_path.name} vouches for; {plan.remedy}")
+    return plan
+
+
+def plan_folders() -> list[Path]:
+    """Where plans are looked for, best first: those of SEGSTREAM_PLANS, then the user's cache, where new ones go."""
+    asked = [Path(text).expanduser() for text in os.environ.get("SEGSTREAM_PLANS", "").split(os.pathsep) if text]
+    return [*asked, Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segstream" / "plans"]
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, also when the power goes."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.chmod(0o600)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _refuse_writable(path: Path, mode: int) -> None:
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise EngineMismatch(
+            f"{path} can be written by every user of this machine, and a plan is native code; chmod o-w {path}"
+        )
