@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-EXTRAS = {"torch": "train", "onnxscript": "train", "pydensecrf": "crf", "numba": "crf"}
+EXTRAS = {"torch": "train", "onnxscript": "train", "pydensecrf": "crf", "numba": "crf", "triton": "gpu"}
 """Modules that an extra brings, and which: a test module that needs one is skipped without it, and says so."""
 
 REQUIRED = frozenset(filter(None, os.environ.get("SEGSTREAM_REQUIRE", "").replace(" ", "").split(",")))
@@ -45,6 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
     tempfile.tempdir = os.environ["TMPDIR"]
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SEGSTREAM_ENGINES"):
         os.environ.pop(name, None)
+    # GPU kernels run on the CPU, before anything imports triton; TRITON_INTERPRET=0 runs them on a GPU.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
