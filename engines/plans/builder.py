@@ -14,7 +14,7 @@ from typing import Any
 from engines.errors import BuildError, EngineMismatch
 from engines.plans.cache import BuildFacts, Plan, PlanCache, PlanManifest
 from engines.plans.gpu import Gpu
-from engines.plans.key import Batches, PlanKey, PlanOptions, Target, key_of
+from engines.plans.key import Batches, PlanKey, PlanOptions, Target, key_of, source_of
 from engines.plans.library import Library
 from engines.plans.network import Parsed, config_of, layer_lines, parse
 from engines.plans.progress import Phases, make_monitor
@@ -87,7 +87,7 @@ def build_plan(
         )
         manifest = PlanManifest(
             engine=spec.label,
-            graph=spec.path.name,
+            source=source_of(spec),
             key=key,
             plan="to be written",
             plan_bytes=1,

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 
 from configs import Options
 from engines.errors import EngineMismatch
-from engines.plans.key import PlanKey, differences
+from engines.plans.key import PlanKey, build_command, differences
 
 __all__ = ["BuildFacts", "Plan", "PlanCache", "PlanManifest", "plan_at", "plan_folders"]
 
@@ -47,8 +47,8 @@ class PlanManifest(Options):
     schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     engine: str
     """`person 512x288 fp32`."""
-    graph: str
-    """Name of the ONNX file."""
+    source: str
+    """What `build` takes to make it again: `person@512x288:fp32`, or the path of an ONNX file."""
     key: PlanKey
     plan: str
     """Name of the plan's file, beside this one."""
@@ -72,8 +72,7 @@ class Plan:
     @property
     def remedy(self) -> str:
         """The command that replaces it."""
-        key = self.manifest.key
-        return f"python -m engines build {self.manifest.engine.split()[0]} --backend {key.runtime} --force"
+        return f"{build_command(self.manifest.source, self.manifest.key)} --force"
 
     def load(self) -> bytes:
         """The plan's bytes, which are those that were written.
@@ -122,15 +121,15 @@ class PlanCache:
             raise EngineMismatch(f"{path} was changed: {'; '.join(found)}; {plan.remedy}")
         return plan
 
-    def relatives(self, key: PlanKey) -> list[Plan]:
-        """Plans of the same graph that cannot be used for `key`; to say why not."""
+    def of_graph(self, onnx_sha256: str) -> list[Plan]:
+        """All plans of one graph, whatever they were built for; those that cannot be read are left out."""
         plans = []
         for path in sorted(self.folder.glob("*.json")):
             try:
                 plan = plan_at(path)
             except EngineMismatch:
                 continue
-            if plan.manifest.key.onnx_sha256 == key.onnx_sha256 and plan.manifest.key != key:
+            if plan.manifest.key.onnx_sha256 == onnx_sha256:
                 plans.append(plan)
         return plans
 

@@ -14,11 +14,24 @@ from pydantic import Field, model_validator
 
 from configs import Options
 from engines.errors import BackendUnavailable
+from engines.names import search_folders
 from engines.plans.gpu import Gpu
 from engines.plans.library import LIBRARIES, Library
 from engines.spec import INPUT_NAME, EngineSpec
 
-__all__ = ["ANY_GPU", "PORTABLE", "Batches", "PlanKey", "PlanOptions", "Plane", "Target", "differences", "key_of"]
+__all__ = [
+    "ANY_GPU",
+    "PORTABLE",
+    "Batches",
+    "PlanKey",
+    "PlanOptions",
+    "Plane",
+    "Target",
+    "build_command",
+    "differences",
+    "key_of",
+    "source_of",
+]
 
 PORTABLE: Final = "8.0+"
 """Of a `tensorrt_rtx` plan unless told: every GPU from Ampere on (TensorRT-RTX documentation, CPU-Only AOT)."""
@@ -163,6 +176,30 @@ def differences(found: PlanKey, wanted: PlanKey) -> list[str]:
         "with batches": (_batches(found.options.batches), _batches(wanted.options.batches)),
     }
     return [f"built {what} {was}, here {is_now}" for what, (was, is_now) in pairs.items() if was != is_now]
+
+
+def source_of(spec: EngineSpec) -> str:
+    """What `build` takes for this graph: a name where one leads to it, else the file."""
+    folder = spec.path.parent.resolve()
+    is_named = any(folder in (known.resolve(), (known / spec.name).resolve()) for known in search_folders())
+    if is_named and (folder / f"{spec.name}.json").is_file():
+        return f"{spec.name}@{spec.input.size}:{spec.precision}"
+    return str(spec.path)
+
+
+def build_command(source: str, key: PlanKey) -> str:
+    """What a person types to get a plan of this key."""
+    words = [f"python -m engines build {source} --backend {key.runtime}"]
+    options, target = key.options, key.target
+    if options.opt_level != PlanOptions().opt_level:
+        words.append(f"--opt-level {options.opt_level}")
+    if not options.tf32:
+        words.append("--no-tf32")
+    if options.batches is not None and options.batches != Batches():
+        words.append(f"--batches {options.batches.smallest}:{options.batches.usual}:{options.batches.largest}")
+    if target.gpu_name == ANY_GPU and target.compute_capability != PORTABLE:
+        words.append(f"--compute-capability {target.compute_capability}")
+    return " ".join(words)
 
 
 def _planes(planes: tuple[Plane, ...]) -> str:

@@ -15,7 +15,7 @@ from engines.plans.library import Library, dtype_name
 from engines.runtime.graph_facts import GraphFacts, check_contract
 from engines.spec import INPUT_NAME, EngineSpec
 
-__all__ = ["Log", "Parsed", "config_of", "is_dynamic", "layer_lines", "make_log", "parse"]
+__all__ = ["Log", "Parsed", "check_promise", "config_of", "is_dynamic", "layer_lines", "make_log", "parse"]
 
 MAX_ERRORS_TOLD = 5
 
@@ -98,7 +98,7 @@ def parse(library: Library, spec: EngineSpec) -> Parsed:
     if not parser.parse_from_file(str(spec.path)):
         raise BuildError(_refusal(library, spec.path, parser, log))
     parsed = Parsed(library, builder, network, parser, logger, log)
-    _check(spec, parsed.facts)
+    check_promise(spec, parsed.facts)
     return parsed
 
 
@@ -151,7 +151,7 @@ def layer_lines(network: Any) -> tuple[tuple[str, ...], dict[str, int]]:
     return tuple(lines), precisions
 
 
-def _check(spec: EngineSpec, facts: GraphFacts) -> None:
+def check_promise(spec: EngineSpec, facts: GraphFacts) -> None:
     """`check_contract`, with a dynamic batch standing for the batch of the spec."""
 
     def fixed(planes: dict[str, tuple[str, tuple[int | None, ...]]]) -> dict[str, tuple[str, tuple[int | None, ...]]]:

@@ -11,7 +11,6 @@ from typing import Protocol, Self, cast
 
 from configs import near_matches
 from engines.errors import BackendUnavailable
-from engines.machine import nvidia_reason
 from engines.names import check_file, resolve
 from engines.runtime.checked import Array, CheckedEngine, Hint, PrecisionHint
 from engines.spec import EngineSpec
@@ -69,7 +68,7 @@ def open_engine(
         check_file(spec)
     else:
         spec = resolve(engine)
-    name, why = (backend, "") if backend != "auto" else _best(spec)
+    name, why = (backend, "") if backend != "auto" else _best(spec, precision_hint)
     kind = _class_of(name)
     reason = kind.unavailable_reason()
     if reason is not None:
@@ -90,19 +89,21 @@ def backend_reason(name: str) -> str | None:
     return _class_of(name).unavailable_reason()
 
 
-def _best(spec: EngineSpec) -> tuple[str, str]:
+def _best(spec: EngineSpec, precision_hint: PrecisionHint) -> tuple[str, str]:
     """The first backend that is available, and why better ones are not."""
     if _is_fake(spec):
         return "fake", ""
-    reasons = [nvidia_reason() or "an NVIDIA driver is here, but this version has no GPU backend"]
+    reasons: list[str] = []
     for name in BACKENDS:
         if name == "fake":
             continue
-        reason = backend_reason(name)
+        kind = _class_of(name)
+        reason = kind.unavailable_reason() or kind.missing_reason(spec, precision_hint)
         if reason is None:
             return name, "; ".join(reasons)
-        reasons.append(reason)
-    raise BackendUnavailable(f"{spec.label}: no backend is available: {'; '.join(reasons[1:])}")
+        if reason not in reasons:  # "no NVIDIA driver" is why several cannot be used
+            reasons.append(reason)
+    raise BackendUnavailable(f"{spec.label}: no backend is available: {'; '.join(reasons)}")
 
 
 def _is_fake(spec: EngineSpec) -> bool:
@@ -117,6 +118,8 @@ def _class_of(name: str) -> type[CheckedEngine]:
 
 
 BACKENDS: dict[str, str] = {
+    "tensorrt": "engines.runtime.tensorrt_engine:TensorRtEngine",
+    "tensorrt_rtx": "engines.runtime.tensorrt_engine:TensorRtRtxEngine",
     "openvino": "engines.runtime.openvino_engine:OpenVinoEngine",
     "onnxruntime": "engines.runtime.onnxruntime_engine:OnnxRuntimeEngine",
     "fake": "engines.runtime.fake_engine:FakeEngine",

@@ -73,6 +73,11 @@ class CheckedEngine(ABC):
     def unavailable_reason(cls) -> str | None:
         """Why this backend cannot be used here, with what would mend it; None when it can."""
 
+    @classmethod
+    def missing_reason(cls, spec: EngineSpec, precision_hint: PrecisionHint = "auto") -> str | None:  # noqa: ARG003
+        """What this backend needs beside the graph and does not have, with what would mend it; None when it has all."""
+        return None
+
     @abstractmethod
     def _open(self) -> None:
         """Acquire memory, run once, and complete `backend`."""

@@ -1,0 +1,74 @@
+"""Which of the plans that are kept a stream may run here, and why not the others.
+
+A stream does not know how a plan was built, so any optimisation level will do (the higher the better), and for a graph
+that takes any batch every profile with the wanted one. All else of the key must agree.
+"""
+
+from engines.errors import BackendUnavailable
+from engines.plans.cache import Plan, PlanCache, plan_folders
+from engines.plans.gpu import Gpu
+from engines.plans.key import PlanKey, PlanOptions, Target, build_command, differences, key_of, source_of
+from engines.plans.library import Library
+from engines.spec import EngineSpec
+
+__all__ = ["plan_for"]
+
+OPT_LEVELS = range(5, -1, -1)
+
+
+def plan_for(spec: EngineSpec, library: Library, gpu: Gpu, *, tf32: bool = True, is_dynamic: bool = False) -> Plan:
+    """The best plan of a graph that runs on this GPU; only its manifest is read.
+
+    Raises:
+        BackendUnavailable: there is none; says what the nearest was built for, and the command that builds one.
+        EngineMismatch: the manifest of one was damaged or changed.
+    """
+    folders = [PlanCache(folder) for folder in plan_folders()]
+    keys = [key_of(spec, library, target, PlanOptions(tf32=tf32)) for target in Target.fitting(library, gpu)]
+    for cache in folders:
+        for key in keys:
+            plan = _any_batch(cache, spec, key) if is_dynamic else _any_level(cache, key)
+            if plan is not None:
+                return plan
+    raise BackendUnavailable(_why_none(spec, folders, keys[-1], gpu))
+
+
+def _any_level(cache: PlanCache, key: PlanKey) -> Plan | None:
+    for level in OPT_LEVELS:
+        plan = cache.find(key.model_copy(update={"options": key.options.model_copy(update={"opt_level": level})}))
+        if plan is not None:
+            return plan
+    return None
+
+
+def _any_batch(cache: PlanCache, spec: EngineSpec, key: PlanKey) -> Plan | None:
+    fitting = []
+    for plan in cache.of_graph(spec.sha256):
+        options = plan.manifest.key.options
+        batches = options.batches
+        if batches is None or not batches.smallest <= spec.batch <= batches.largest:
+            continue
+        if not differences(plan.manifest.key, _key_for(key, options)):
+            fitting.append((batches.usual == spec.batch, options.opt_level, -batches.largest, plan))
+    return max(fitting, key=lambda entry: entry[:3])[3] if fitting else None
+
+
+def _key_for(key: PlanKey, options: PlanOptions) -> PlanKey:
+    """The same key with other batches and level, its planes following the batches."""
+    planes = {
+        kind: tuple(plane.model_copy(update={"shape": (-1, *plane.shape[1:])}) for plane in getattr(key, kind))
+        for kind in ("inputs", "outputs")
+    }
+    kept = options.model_copy(update={"tf32": key.options.tf32})
+    return key.model_copy(update={**planes, "options": kept})
+
+
+def _why_none(spec: EngineSpec, folders: list[PlanCache], wanted: PlanKey, gpu: Gpu) -> str:
+    nearest: list[list[str]] = [
+        [word for word in differences(plan.manifest.key, wanted) if "optimisation level" not in word]
+        for cache in folders
+        for plan in cache.of_graph(spec.sha256)
+    ]
+    shortest = min(nearest, key=len, default=[])
+    told = f"; one was {', '.join(shortest)}" if shortest else ""
+    return f"no plan of {spec.label} for {gpu.label}{told}; build one: {build_command(source_of(spec), wanted)}"

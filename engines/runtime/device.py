@@ -1,0 +1,278 @@
+"""Memory, streams and graphs of a GPU, by `cuda-bindings` or by torch, behind one small seam.
+
+Both use the device's primary context, so addresses of one are good for the other and for TensorRT. The trap: copies are
+only queued. A host buffer must stay as it is, and alive, until `wait` has returned for the stream it was queued on.
+
+Neither implementation has been run on a GPU; the engine above them is tested with a device that only takes notes.
+"""
+
+import ctypes
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from engines.errors import BackendUnavailable, EngineError
+from engines.runtime.checked import Array, address_of
+
+__all__ = ["CaptureRefused", "Device", "DeviceBuffer", "DeviceGraph", "device_reason", "open_device"]
+
+REMEDY = "pip install 'cuda-bindings>=12.6' (or a torch with CUDA)"
+
+
+class CaptureRefused(EngineError):
+    """The work of a stream cannot be captured; it must be queued call by call."""
+
+
+class DeviceBuffer:
+    """Bytes on the device, at an address that never changes, until `free`."""
+
+    def __init__(self, address: int, n_bytes: int, free: Callable[[], None]) -> None:
+        self.address = address
+        self.n_bytes = n_bytes
+        self._free: Callable[[], None] | None = free
+
+    def free(self) -> None:
+        """Give the bytes back; a second call does nothing."""
+        free, self._free = self._free, None
+        if free is not None:
+            free()
+
+
+class DeviceGraph(Protocol):
+    """Work that was captured, to be queued at once."""
+
+    def launch(self) -> None:
+        """Queue it on the stream it was captured on."""
+
+    def free(self) -> None:
+        """Forget it."""
+
+
+class Device(Protocol):
+    """One GPU and one stream of it."""
+
+    stream: int
+    """The stream's handle, for libraries that queue work themselves; never the default stream."""
+
+    def free_bytes(self) -> int:
+        """Device memory that nobody has."""
+
+    def allocate(self, n_bytes: int) -> DeviceBuffer:
+        """Memory for the caller, who frees it. Raises EngineError, saying how much was wanted, when there is none."""
+
+    def upload(self, buffer: DeviceBuffer, array: Array) -> None:
+        """Queue a copy from a C-ordered array; it may be read-only."""
+
+    def download(self, array: Array, buffer: DeviceBuffer) -> None:
+        """Queue a copy into a C-ordered array."""
+
+    def captured(self, work: Callable[[], None]) -> DeviceGraph:
+        """Run `work` once while the stream notes what is queued instead of doing it. Raises CaptureRefused."""
+
+    def wait(self) -> None:
+        """Until all that was queued is done."""
+
+    def close(self) -> None:
+        """Give the stream back. Buffers and graphs go first."""
+
+
+def device_reason() -> str | None:
+    """Why device memory cannot be had here, None when it can. Imports nothing large."""
+    if "torch" in sys.modules or _has_cuda_bindings() or importlib.util.find_spec("torch") is not None:
+        return None
+    return f"neither cuda-bindings nor torch is installed; {REMEDY}"
+
+
+def open_device(index: int = 0) -> Device:
+    """The device, by torch where it is loaded already, else by cuda-bindings, else by torch.
+
+    Raises:
+        BackendUnavailable: neither is installed, or the driver refuses both.
+    """
+    makers: list[Callable[[int], Device]] = []
+    if _has_cuda_bindings():
+        makers.append(CudaDevice)
+    if importlib.util.find_spec("torch") is not None:
+        makers.insert(0 if "torch" in sys.modules else len(makers), TorchDevice)
+    reasons = []
+    for make in makers:
+        try:
+            return make(index)
+        except EngineError as error:
+            reasons.append(str(error))
+    raise BackendUnavailable("; ".join(reasons) or str(device_reason()))
+
+
+class CudaDevice:
+    """By NVIDIA's own bindings of the CUDA runtime; see `Device`."""
+
+    def __init__(self, index: int) -> None:
+        self._cuda = importlib.import_module("cuda.bindings.runtime")
+        self._call("cudaSetDevice", index)
+        self._stream = self._call("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking)
+        self.stream = int(self._stream)
+        kinds = self._cuda.cudaMemcpyKind
+        self._up, self._down = kinds.cudaMemcpyHostToDevice, kinds.cudaMemcpyDeviceToHost
+
+    def free_bytes(self) -> int:
+        free, _ = self._call("cudaMemGetInfo")
+        return int(free)
+
+    def allocate(self, n_bytes: int) -> DeviceBuffer:
+        try:
+            address = self._call("cudaMalloc", n_bytes)
+        except EngineError as error:
+            raise _no_memory(n_bytes, self.free_bytes(), error) from None
+        return DeviceBuffer(int(address), n_bytes, lambda: self._call("cudaFree", address))
+
+    def upload(self, buffer: DeviceBuffer, array: Array) -> None:
+        self._call("cudaMemcpyAsync", buffer.address, address_of(array), array.nbytes, self._up, self._stream)
+
+    def download(self, array: Array, buffer: DeviceBuffer) -> None:
+        self._call("cudaMemcpyAsync", address_of(array), buffer.address, array.nbytes, self._down, self._stream)
+
+    def captured(self, work: Callable[[], None]) -> DeviceGraph:
+        mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        graph = None
+        try:
+            self._call("cudaStreamBeginCapture", self._stream, mode)
+            try:
+                work()
+            finally:
+                graph = self._call("cudaStreamEndCapture", self._stream)  # always: a stream left capturing is lost
+            executable = self._call("cudaGraphInstantiate", graph, 0)
+        except EngineError as error:
+            raise CaptureRefused(str(error)) from error
+        finally:
+            if graph is not None:
+                self._cuda.cudaGraphDestroy(graph)
+        return _CudaGraph(self, executable)
+
+    def launch(self, executable: Any) -> None:
+        """Queue a captured graph."""
+        self._call("cudaGraphLaunch", executable, self._stream)
+
+    def forget(self, executable: Any) -> None:
+        """Free a captured graph."""
+        self._call("cudaGraphExecDestroy", executable)
+
+    def wait(self) -> None:
+        self._call("cudaStreamSynchronize", self._stream)
+
+    def close(self) -> None:
+        self._call("cudaStreamDestroy", self._stream)
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        """A function of the CUDA runtime without its error number: None, one value, or a tuple of values."""
+        error, *values = getattr(self._cuda, name)(*arguments)
+        if int(error):
+            _, text = self._cuda.cudaGetErrorString(error)
+            raise EngineError(f"{name}: CUDA error {int(error)}, {text.decode(errors='replace')}")
+        return values[0] if len(values) == 1 else tuple(values) or None
+
+
+class _CudaGraph:
+    def __init__(self, device: CudaDevice, executable: Any) -> None:
+        self._device, self._executable = device, executable
+
+    def launch(self) -> None:
+        self._device.launch(self._executable)
+
+    def free(self) -> None:
+        self._device.forget(self._executable)
+
+
+class TorchDevice:
+    """By torch, whose caching allocator then has all device memory of the process; see `Device`."""
+
+    def __init__(self, index: int) -> None:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise BackendUnavailable("the torch that is installed has no CUDA, or the driver is too old for it")
+        self._torch: Any = torch
+        self._device = torch.device("cuda", index)
+        self._own = self._torch.cuda.Stream(self._device)
+        self.stream = int(self._own.cuda_stream)
+
+    def free_bytes(self) -> int:
+        free, _ = self._torch.cuda.mem_get_info(self._device)
+        return int(free)
+
+    def allocate(self, n_bytes: int) -> DeviceBuffer:
+        try:
+            tensor = self._torch.empty(n_bytes, dtype=self._torch.uint8, device=self._device)
+        except self._torch.OutOfMemoryError as error:
+            raise _no_memory(n_bytes, self.free_bytes(), error) from None
+        buffer = _TorchBuffer(tensor.data_ptr(), n_bytes, lambda: setattr(buffer, "tensor", None))
+        buffer.tensor = tensor
+        return buffer
+
+    def upload(self, buffer: DeviceBuffer, array: Array) -> None:
+        with self._torch.cuda.stream(self._own):
+            self._of(buffer)[: array.nbytes].copy_(self._host(array), non_blocking=True)
+
+    def download(self, array: Array, buffer: DeviceBuffer) -> None:
+        with self._torch.cuda.stream(self._own):
+            self._host(array).copy_(self._of(buffer)[: array.nbytes], non_blocking=True)
+
+    def captured(self, work: Callable[[], None]) -> DeviceGraph:
+        graph = self._torch.cuda.CUDAGraph()
+        try:
+            with self._torch.cuda.graph(graph, stream=self._own, capture_error_mode="thread_local"):
+                work()
+        except RuntimeError as error:
+            raise CaptureRefused(" ".join(str(error).split())[:300]) from error
+        return _TorchGraph(self._torch, self._own, graph)
+
+    def wait(self) -> None:
+        try:
+            self._own.synchronize()
+        except RuntimeError as error:
+            raise EngineError(" ".join(str(error).split())[:300]) from error
+
+    def close(self) -> None:
+        self._own = None
+
+    def _of(self, buffer: DeviceBuffer) -> Any:
+        assert isinstance(buffer, _TorchBuffer), "a buffer of another device"
+        return buffer.tensor
+
+    def _host(self, array: Array) -> Any:
+        # Over the bare address: torch warns of read-only arrays, and an image that is only read may be one.
+        memory = (ctypes.c_uint8 * array.nbytes).from_address(address_of(array))
+        return self._torch.from_numpy(np.frombuffer(memoryview(memory), np.uint8))
+
+
+class _TorchBuffer(DeviceBuffer):
+    tensor: Any = None
+
+
+class _TorchGraph:
+    def __init__(self, torch: Any, stream: Any, graph: Any) -> None:
+        self._torch, self._stream, self._graph = torch, stream, graph
+
+    def launch(self) -> None:
+        with self._torch.cuda.stream(self._stream):
+            self._graph.replay()
+
+    def free(self) -> None:
+        self._graph.reset()
+
+
+def _no_memory(n_bytes: int, free_bytes: int, error: Exception) -> EngineError:
+    return EngineError(
+        f"{n_bytes / 1e6:.0f} MB of device memory are wanted, {free_bytes / 1e6:.0f} MB are free ({error}); close "
+        "other programs that use the GPU, or take a smaller size or batch"
+    )
+
+
+def _has_cuda_bindings() -> bool:
+    try:
+        return importlib.util.find_spec("cuda.bindings.runtime") is not None
+    except ImportError:  # the package `cuda` itself is missing
+        return False

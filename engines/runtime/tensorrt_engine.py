@@ -1,0 +1,210 @@
+"""TensorRT on an NVIDIA GPU: a plan that `engines build` made, named inputs and outputs, one stream, one CUDA graph.
+
+Device buffers are made when the engine opens and keep their addresses, so what TensorRT queues for a frame is captured
+once and launched from then on as one call; around it go the copies from and to the caller's buffers. The trap: all
+outputs of a plan need an address, also those that nobody asked for; only those asked for are copied back.
+
+This has not been run on a GPU. Order of calls, ownership and refusals are tested with a `trt` and a device that take
+notes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from engines.errors import BackendUnavailable, EngineError, EngineMismatch
+from engines.machine import nvidia_reason
+from engines.plans.builder import dynamic_batches
+from engines.plans.cache import Plan
+from engines.plans.choose import plan_for
+from engines.plans.gpu import Gpu, gpu_here
+from engines.plans.library import Library, dtype_name, find_library, library_reason
+from engines.plans.network import Log, check_promise, make_log
+from engines.runtime.checked import Array, CheckedEngine, PrecisionHint
+from engines.runtime.device import CaptureRefused, Device, DeviceBuffer, DeviceGraph, device_reason, open_device
+from engines.runtime.graph_facts import GraphFacts
+from engines.spec import INPUT_NAME, EngineSpec
+
+__all__ = ["TensorRtEngine", "TensorRtRtxEngine"]
+
+
+@dataclass
+class _Held:
+    """What an open engine holds, in the order in which it came; it goes in the opposite order."""
+
+    device: Device
+    log: Log
+    logger: Any
+    runtime: Any = None
+    engine: Any = None
+    context: Any = None
+    buffers: dict[str, DeviceBuffer] = field(default_factory=dict)
+    graph: DeviceGraph | None = None
+
+    def free(self) -> None:
+        """Everything, once; safe after opening failed half way."""
+        if self.graph is not None:
+            self.graph.free()
+        self.context = self.engine = self.runtime = None  # pybind objects: the last reference frees
+        for buffer in self.buffers.values():
+            buffer.free()
+        self.buffers = {}
+        self.device.close()
+
+
+class TensorRtEngine(CheckedEngine):
+    """A TensorRT plan on an NVIDIA GPU; `engines build` makes the plan.
+
+    See `CheckedEngine` for the arguments. `n_threads` and `hint` mean nothing here; `precision_hint="f32"` asks for a
+    plan that was built without TF32.
+    """
+
+    title: ClassVar[str] = "TensorRT"
+    library_name: ClassVar[str] = "tensorrt"
+
+    @classmethod
+    def unavailable_reason(cls) -> str | None:
+        """No driver, no library, or nothing to hold device memory with; None when all three are there."""
+        return nvidia_reason() or library_reason(cls.library_name) or device_reason()
+
+    @classmethod
+    def missing_reason(cls, spec: EngineSpec, precision_hint: PrecisionHint = "auto") -> str | None:
+        """Why there is no plan of this graph for this GPU; None when there is one."""
+        try:
+            _plan(spec, find_library(cls.library_name), _gpu(), precision_hint)
+        except (BackendUnavailable, EngineMismatch) as error:
+            return str(error)
+        return None
+
+    def _open(self) -> None:
+        library, gpu = find_library(self.library_name), _gpu()
+        plan = _plan(self.spec, library, gpu, self.precision_hint)
+        data = plan.load()
+        logger, log = make_log(library)
+        held = self._held = _Held(open_device(), log, logger)
+        held.runtime = library.trt.Runtime(logger)
+        held.engine = held.runtime.deserialize_cuda_engine(data)
+        if held.engine is None:
+            raise _refused(plan, library, gpu, log)
+        del data
+        shapes = self._shapes(library, held.engine)
+        self._check_memory(held, shapes)
+        held.context = held.engine.create_execution_context()
+        if held.context is None:
+            raise EngineError(f"{plan.path}: no execution context ({log.last_error}); is the device memory full?")
+        is_dynamic = plan.manifest.key.options.batches is not None
+        if is_dynamic and not held.context.set_input_shape(INPUT_NAME, self._input[0]):
+            raise EngineMismatch(f"{plan.path} does not take {self._input[0]} ({log.last_error}); {plan.remedy}")
+        for name, n_bytes in shapes.items():
+            held.buffers[name] = held.device.allocate(n_bytes)
+            held.context.set_tensor_address(name, held.buffers[name].address)
+        how = self._warm(held)
+        self.backend = f"{library.label} on {gpu.name}{how}"
+
+    def _run(self, image_bgr: Array, outputs: Mapping[str, Array]) -> None:
+        held = self._held
+        assert held is not None, "checked by infer()"
+        device = held.device
+        device.upload(held.buffers[INPUT_NAME], image_bgr)
+        if held.graph is not None:
+            held.graph.launch()
+        else:
+            self._enqueue(held)
+        for name, buffer in outputs.items():
+            device.download(buffer, held.buffers[name])
+        device.wait()
+
+    def _close(self) -> None:
+        held, self._held = self._held, None
+        self.backend = self.title
+        if held is not None:
+            held.free()
+
+    _held: _Held | None = None
+
+    def _shapes(self, library: Library, engine: Any) -> dict[str, int]:
+        """Bytes of every input and output at this engine's batch, after checking that they are what was promised."""
+        inputs: dict[str, tuple[str, tuple[int | None, ...]]] = {}
+        outputs: dict[str, tuple[str, tuple[int | None, ...]]] = {}
+        n_bytes = {}
+        for index in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(index)
+            shape = tuple(None if side < 0 else int(side) for side in engine.get_tensor_shape(name))
+            dtype = dtype_name(engine.get_tensor_dtype(name))
+            is_input = engine.get_tensor_mode(name) == library.trt.TensorIOMode.INPUT
+            (inputs if is_input else outputs)[name] = (dtype, shape)
+        check_promise(self.spec, GraphFacts(inputs, outputs, {}))
+        for name, (dtype, shape) in (inputs | outputs).items():
+            sides = [self.spec.batch if side is None else side for side in shape]
+            n_bytes[name] = int(np.prod(sides)) * np.dtype(dtype).itemsize
+        return n_bytes
+
+    def _check_memory(self, held: _Held, shapes: Mapping[str, int]) -> None:
+        """Before anything is allocated, because the context's own failure names no figure."""
+        wanted = int(held.engine.device_memory_size_v2) + sum(shapes.values())
+        free = held.device.free_bytes()
+        if wanted > free:
+            raise EngineError(
+                f"{self.spec.label} wants {wanted / 1e6:.0f} MB of device memory, {free / 1e6:.0f} MB are free; close "
+                "other programs that use the GPU, or take a smaller size or batch"
+            )
+
+    def _warm(self, held: _Held) -> str:
+        """Once as it is, so that everything lazy is done; then captured. Returns what a person should know."""
+        held.device.upload(held.buffers[INPUT_NAME], self._blank_image())
+        self._enqueue(held)
+        held.device.wait()
+        try:
+            held.graph = held.device.captured(lambda: self._enqueue(held))
+        except CaptureRefused:
+            return ", without a CUDA graph"
+        held.graph.launch()
+        held.device.wait()
+        return ""
+
+    def _enqueue(self, held: _Held) -> None:
+        if not held.context.execute_async_v3(held.device.stream):
+            raise EngineError(f"{self.spec.label}: {self.title} failed ({held.log.last_error})")
+
+
+class TensorRtRtxEngine(TensorRtEngine):
+    """The same by TensorRT-RTX, whose plans were built anywhere; it compiles kernels when it opens one."""
+
+    title: ClassVar[str] = "TensorRT-RTX"
+    library_name: ClassVar[str] = "tensorrt_rtx"
+
+
+def _gpu() -> Gpu:
+    gpu, reason = gpu_here()
+    if gpu is None:
+        raise BackendUnavailable(f"{reason}; install NVIDIA's driver, or run with --backend auto")
+    return gpu
+
+
+def _plan(spec: EngineSpec, library: Library, gpu: Gpu, precision_hint: PrecisionHint) -> Plan:
+    is_dynamic = dynamic_batches(spec, None) is not None
+    return plan_for(spec, library, gpu, tf32=precision_hint != "f32", is_dynamic=is_dynamic)
+
+
+def _refused(plan: Plan, library: Library, gpu: Gpu, log: Log) -> EngineError:
+    """Why a plan whose bytes are right is not opened: the GPU, the driver, the version. What it said decides."""
+    said = " ".join(log.errors).lower()
+    where = f"{plan.path}: {library.label} does not open it on {gpu.label}"
+    if "cudaerror 35" in said or "driver version is insufficient" in said:
+        return BackendUnavailable(
+            f"{where}: the driver is too old, it knows CUDA {gpu.driver_cuda}; install a newer driver, or run with "
+            "--backend auto"
+        )
+    if "compute capability" in said or "unsupported_cc" in said or "unsupported sm" in said:
+        return EngineMismatch(f"{where}: it was built for another compute capability ({log.last_error}); {plan.remedy}")
+    if "version" in said or "serialization" in said:
+        return EngineMismatch(f"{where}: it was built with another version ({log.last_error}); {plan.remedy}")
+    if "memory" in said:
+        wanted = plan.manifest.facts.activation_bytes or 0
+        return EngineError(
+            f"{where}: too little device memory, {(wanted + plan.manifest.plan_bytes) / 1e6:.0f} MB and more are "
+            f"wanted ({log.last_error}); close other programs that use the GPU"
+        )
+    return EngineMismatch(f"{where} ({log.last_error}); {plan.remedy}")
