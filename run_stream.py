@@ -95,7 +95,11 @@ def main(traceback: bool) -> None:
     "--sink", "sinks", multiple=True, help="window, browser[:PORT], file:PATH, frames:DIR, masks:DIR, jsonl:PATH, null."
 )
 @click.option("--pacing", type=click.Choice(["auto", "live", "lossless"]), help="Newest frame, or every frame.")
-@click.option("--crf", type=click.Choice(["off", "fast", "exact", "reference"]), help="Dense CRF after the engine.")
+@click.option(
+    "--crf",
+    type=click.Choice(["off", "auto", "fast", "exact", "reference"]),
+    help="Dense CRF after the engine; auto: as its manifest says.",
+)
 @click.option(
     "--stability", type=click.FloatRange(0, 1), help="Steadier masks: 0 (off, the default) to 1 (longest memory)."
 )
@@ -164,7 +168,9 @@ def _run(config: Any, report_path: Path | None) -> int:
     steadied = f", stability {config.stability:g}" if config.stability else ""
     sinks = ", ".join(text for texts in plan.sinks for text in texts)
     display.say(f"{plan.pacing} ({plan.why_pacing}), sinks {sinks}{steadied}")
-    ready_crf(config.crf.method, display.say)
+    for line in plan.crf_told:
+        display.say(line)
+    ready_crf(plan.crf_methods, display.say)
     supervisor = Supervisor(plan, display)
     try:
         try:

@@ -41,8 +41,10 @@ class StreamConfig(Options):
 class CrfOptions(Options):
     """The dense CRF between segment and render."""
 
-    method: Literal["off", "fast", "exact", "reference"] = "off"
-    """fast: keeps a camera's rate. exact: the reference's labels, compiled. reference: pydensecrf, the slowest."""
+    method: Literal["off", "auto", "fast", "exact", "reference"] = "off"
+    """auto: what the engine's manifest says, its parameters included. fast: keeps a camera's rate. exact: the
+    reference's labels, compiled. reference: pydensecrf, the slowest. Under live pacing a method that cannot hold the
+    source's rate gives way to a lighter one, and at last to none."""
     preset: Literal["crf-readme", "deeplab"] = "deeplab"
     """`deeplab` raised the mIoU of the person engine on all sets tried, `crf-readme` lowered it on two of three."""
     iterations: int = Field(5, ge=1, le=50)

@@ -34,6 +34,7 @@ def report_of(supervisor: Supervisor, start_ms: float | None) -> dict[str, Any]:
         "events": supervisor.events,
         "engine": supervisor.engine_told.get("engine", run.settings.engine),
         "backend": supervisor.engine_told.get("backend", run.config.backend),
+        "crf": {engine: gate.why for engine, gate in run.gates.items()},
         "pacing": run.pacing,
         "source": formats[0]["source"] if formats else "",
         "format": formats[0] if formats else {},

@@ -3,13 +3,14 @@
 Everything a person may have mistyped is looked at before any process starts.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from configs import ConfigError, near_matches
 from engines.crf import METHODS, unavailable_reason
+from engines.crf_gate import Gate, gate_of
 from engines.errors import BackendUnavailable, EngineMismatch
 from engines.machine import usable_cores
 from engines.names import resolve
@@ -19,6 +20,7 @@ from pipeline.effects import EFFECTS, effect_from_text
 from pipeline.settings import Settings
 from pipeline.sinks import default_sink, sink_from_text
 from pipeline.sources import Wanted, source_from_uri
+from pipeline.step_down import rungs_of
 from pipeline.topology import Topology, WorkerPlan, engine_threads, plan
 
 __all__ = ["Run", "check_outputs", "inputs_of", "outputs_of", "prepare", "ready_crf"]
@@ -43,6 +45,21 @@ class Run:
     """The first one and those that may be swapped in."""
     settings: Settings
     n_threads: int
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+    """With `--crf auto`: what each engine's manifest says."""
+
+    @property
+    def crf_methods(self) -> tuple[str, ...]:
+        """Every method that the run may come to use, lighter ones to step down to included."""
+        asked: list[str] = [gate.setting.method for gate in self.gates.values() if gate.setting is not None]
+        if self.config.crf.method not in ("off", "auto"):
+            asked = [self.config.crf.method]
+        return tuple(dict.fromkeys(rung for method in asked for rung in rungs_of(method, self.pacing)))
+
+    @property
+    def crf_told(self) -> list[str]:
+        """A line for each engine, with the reason; none unless asked for `auto`."""
+        return [f"crf auto, {engine}: {gate.why}" for engine, gate in self.gates.items()]
 
     def job(
         self, worker: WorkerPlan, incarnation: int, *, settings: Settings, folder: str, status: str, control: str
@@ -104,6 +121,9 @@ def prepare(config: RunConfig) -> Run:
     if config.backend not in ("auto", *BACKENDS):
         raise ConfigError(f"no backend {config.backend!r}; {near_matches(config.backend, ['auto', *BACKENDS])}")
     check_outputs(outputs_of(sinks), inputs_of(config, effects))
+    gates = {engine: gate_of(resolve(engine)) for engine in engines} if config.crf.method == "auto" else {}
+    if gates and all(gate.setting is None for gate in gates.values()):
+        config = _without_crf(config)
     pacing, why = _pacing(config, [kind.is_live for kind in kinds], sinks)
     return Run(
         config=config,
@@ -114,25 +134,32 @@ def prepare(config: RunConfig) -> Run:
         engines=engines,
         settings=Settings(0, config.engine, effects, config.strength, matte=config.matte),
         n_threads=engine_threads(config, live=pacing == "live"),
+        gates=gates,
     )
 
 
-def ready_crf(method: str, say: Callable[[str], None]) -> None:
+def ready_crf(methods: Collection[str], say: Callable[[str], None]) -> None:
     """Make sure that the CRF of a run can start within the time that workers have.
 
     Raises:
-        BackendUnavailable: what the method needs is not installed, or cannot be compiled.
+        BackendUnavailable: what a method needs is not installed, or cannot be compiled.
     """
-    if method == "off":
-        return
-    if (reason := unavailable_reason(method)) is not None:
-        raise BackendUnavailable(f"--crf {method}: {reason}")
-    if METHODS[method].needs == "numba":
+    for method in methods:
+        if (reason := unavailable_reason(method)) is not None:
+            raise BackendUnavailable(f"--crf {method}: {reason}")
+    if any(METHODS[method].needs == "numba" for method in methods):
         from engines.crf.warm import compile_in_a_process, is_compiled
 
         if not is_compiled():
             say("the dense CRF is compiled for this machine, once; that takes about a minute")
             compile_in_a_process()
+
+
+def _without_crf(config: RunConfig) -> RunConfig:
+    """No refine worker where it would have nothing to do, unless somebody named it."""
+    if any("refine" in group for group in config.workers):
+        return config
+    return config.model_copy(update={"crf": config.crf.model_copy(update={"method": "off"})})
 
 
 def _sinks(texts: tuple[str, ...], number: int) -> tuple[str, ...]:

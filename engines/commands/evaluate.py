@@ -35,7 +35,11 @@ STRIDES: "dict[str, OutputStride]" = {"8": 8, "16": 16, "32": 32}
 )
 @click.option("--flip", is_flag=True, help="Average with the mirrored picture.")
 @click.option("--output-stride", type=click.Choice(list(STRIDES)), help="Other than the checkpoint was trained with.")
-@click.option("--crf", metavar="PRESET", help="Dense CRF after it: deeplab or crf-readme.")
+@click.option(
+    "--crf",
+    metavar="PRESET",
+    help="Dense CRF after it: deeplab or crf-readme; auto: as the manifest says, and as a stream.",
+)
 @click.option(
     "--metrics",
     type=click.Choice([*METRIC_NAMES, "all", "none"]),

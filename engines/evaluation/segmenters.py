@@ -15,10 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.geometry import Geometry, fit, resize_into
+from engines.manifest import CrfSetting
 from engines.runtime import Engine
 from engines.spec import INPUT_NAME
 
-__all__ = ["Averaged", "P2Engine", "Planes", "Refined", "Segmenter", "brought_back", "label_map_of", "softmax"]
+__all__ = [
+    "Averaged",
+    "P2Engine",
+    "Planes",
+    "Refined",
+    "Segmenter",
+    "StreamRefined",
+    "brought_back",
+    "label_map_of",
+    "softmax",
+]
 
 Image = NDArray[np.uint8]
 Planes = NDArray[np.float32]
@@ -61,7 +72,39 @@ class P2Engine:
         resize_into(image_bgr, geometry, self._own.tensor_bgr[0])
         self.engine.infer({INPUT_NAME: self._own.tensor_bgr}, {"logits": self._own.logits})
         input_size = (spec.input.height, spec.input.width)
-        return brought_back(self._own.logits[0], input_size, geometry, height, width).transpose(1, 2, 0)
+        values = self._refined(self._own.logits[0], self._own.tensor_bgr[0])
+        return brought_back(values, input_size, geometry, height, width).transpose(1, 2, 0)
+
+    def _refined(self, logits: Planes, tensor_bgr: Image) -> Planes:
+        """What comes between the network and the way back: nothing."""
+        del tensor_bgr
+        return logits
+
+
+class StreamRefined(P2Engine):
+    """An opened engine with the dense CRF at the engine's own size, as `--crf auto` runs it in a stream.
+
+    Raises:
+        BackendUnavailable: what the method needs is not installed.
+    """
+
+    def __init__(self, engine: Engine, setting: CrfSetting) -> None:
+        super().__init__(engine)
+        self._setting = setting
+        self.protocol = "P2 CRF(auto)"
+
+    def logits(self, image_bgr: Image) -> NDArray[np.float32]:
+        """See `Segmenter`: logarithms of the refined probabilities."""
+        probs = super().logits(image_bgr)
+        return np.log(np.maximum(probs, SMALLEST))
+
+    def _refined(self, logits: Planes, tensor_bgr: Image) -> Planes:
+        from engines.crf.stream import StreamCrf
+
+        if not hasattr(self._own, "crf"):
+            self._own.crf = StreamCrf(self._setting.params, self._setting.iterations, self._setting.method)
+        refined: Planes = self._own.crf.refine(logits, tensor_bgr)
+        return refined
 
 
 class Averaged:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from engines.crf_gate import gate_of
 from engines.errors import EngineError, InputSizeError
-from engines.evaluation.segmenters import Averaged, P2Engine, Refined, Segmenter
+from engines.evaluation.segmenters import Averaged, P2Engine, Refined, Segmenter, StreamRefined
 from engines.size import DEFAULT_SIZE, SIDE_MULTIPLE, Size
 from engines.spec import EngineSpec, InputSpec, Palette
 
@@ -19,6 +20,7 @@ __all__ = ["OutputStride", "Protocol", "Target", "is_checkpoint", "opened", "ser
 
 Protocol = Literal["P1", "P2"]
 OutputStride = Literal[8, 16, 32]
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,17 @@ def opened(
         scales: of the input, probabilities are averaged; other than 1 for checkpoints only.
         flips: average with the mirrored picture too.
         output_stride: 8, 16 or 32 instead of the one trained with; for checkpoints only.
-        crf: preset of the dense CRF after it.
+        crf: preset of the dense CRF after it, at the picture's own size; `auto`: what an engine's manifest says, at the
+            engine's size.
 
     Raises:
         EngineError: what was asked for does not fit the target, or it cannot be opened.
     """
     if is_checkpoint(target):
+        if crf == AUTO:
+            raise EngineError(
+                f"--crf auto asks an engine's manifest, {target} has none; name a preset, such as deeplab"
+            )
         yield _checkpoint(Path(target), protocol or "P1", size, scales, flips, output_stride, crf)
         return
     for is_wrong, told in (
@@ -87,7 +94,12 @@ def opened(
 
     with open_engine(target, backend=backend, outputs=("logits",), hint="throughput") as engine:
         title = f"{engine.spec.label} on {engine.backend}"
-        segmenter = _dressed([P2Engine(engine)], scales, flips, crf)
+        one = P2Engine(engine)
+        if crf == AUTO:
+            gate, crf = gate_of(engine.spec), None
+            title = f"{title}, crf auto: {gate.why}"
+            one = one if gate.setting is None else StreamRefined(engine, gate.setting)
+        segmenter = _dressed([one], scales, flips, crf)
         yield Target(segmenter, title, engine.spec.palette, "P2", engine.spec)
 
 

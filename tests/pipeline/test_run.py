@@ -72,3 +72,61 @@ def test_a_password_typed_in_the_wrong_place_is_not_shown(text) -> None:
     """Whatever looks like a login loses its secret before it is printed."""
     assert "hunter2" not in scrubbed_of_logins(text)
     assert "bob" in scrubbed_of_logins(text)
+
+
+def _tuned(tmp_path, monkeypatch, crf):
+    from engines import crf_gate
+    from pipeline import step_down
+
+    monkeypatch.setattr(crf_gate, "unavailable_reason", lambda method: None)
+    monkeypatch.setattr(step_down, "unavailable_reason", lambda method: None)
+    manifest = write_engine(tmp_path / "tiny")
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "crf": crf}))
+    return manifest
+
+
+CRF = {"w1": 4, "sigma_alpha": 67, "sigma_beta": 3, "method": "exact"}
+
+
+def test_crf_auto_runs_what_the_manifest_says(tmp_path, monkeypatch) -> None:
+    """Refine gets a worker, its methods are made ready, lighter ones too where frames may be dropped."""
+    engine = _tuned(tmp_path, monkeypatch, CRF)
+
+    watched = _prepare("synthetic", "browser", engine=engine, crf="auto")
+    filed = _prepare("synthetic", "null", engine=engine, crf="auto")
+
+    assert "refine" in watched.topology.order
+    assert watched.crf_methods == ("exact", "fast")
+    assert filed.crf_methods == ("exact",)
+    assert "exact w1 4 sigma 67/3 w2 3/3, 5 iterations" in filed.crf_told[0]
+
+
+def test_crf_auto_costs_nothing_where_the_manifest_says_none(tmp_path, monkeypatch) -> None:
+    """No refine worker, and the reason is told."""
+    run = _prepare("synthetic", "null", engine=_tuned(tmp_path, monkeypatch, "none"), crf="auto")
+
+    assert "refine" not in run.topology.order
+    assert run.crf_methods == ()
+    assert run.config.crf.method == "off"
+    assert "nobody measured" in run.crf_told[0]
+
+
+def test_crf_auto_waits_for_an_engine_that_may_be_swapped_in(tmp_path, monkeypatch) -> None:
+    """The first engine wants none, the second one does: the worker is there for it."""
+    engine = _tuned(tmp_path, monkeypatch, CRF)
+
+    run = _prepare("synthetic", "null", engines=f"[{engine}]", crf="auto")
+
+    assert "refine" in run.topology.order
+    assert [told.partition(":")[0] for told in run.crf_told] == ["crf auto, fake", f"crf auto, {engine}"]
+    assert run.job(
+        run.topology.workers[0], 1, settings=run.settings, folder="", status="", control=""
+    )["options"]["crf"] == "auto"  # fmt: skip
+
+
+def test_crf_auto_leaves_a_worker_that_was_named(tmp_path, monkeypatch) -> None:
+    """A list of workers with refine in it is obeyed; it then has nothing to do."""
+    engine = _tuned(tmp_path, monkeypatch, "none")
+    workers = "[[capture], [preprocess], [segment], [refine], [render]]"
+
+    assert "refine" in _prepare("synthetic", "null", engine=engine, crf="auto", workers=workers).topology.order
