@@ -13,7 +13,7 @@ from engines.crf import unavailable_reason
 __all__ = ["Pace", "TooSlow", "rungs_of"]
 
 LADDER = ("reference", "exact", "fast")
-"""Methods of the CRF, the heavier before the lighter; below the last there is none."""
+"""Methods of the CRF on a CPU, the heavier before the lighter; below the last, and below any other, there is none."""
 
 BLOCK_NS = 1_000_000_000
 FEWEST_FRAMES = 5
@@ -26,7 +26,7 @@ BUSY = 0.9
 
 def rungs_of(method: str, pacing: str) -> tuple[str, ...]:
     """A CRF's method, and under live pacing the lighter ones that are installed, to step down to one by one."""
-    lighter = LADDER[LADDER.index(method) + 1 :] if pacing == "live" else ()
+    lighter = LADDER[LADDER.index(method) + 1 :] if pacing == "live" and method in LADDER else ()
     return (method, *(name for name in lighter if unavailable_reason(name) is None))
 
 
