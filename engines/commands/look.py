@@ -42,12 +42,22 @@ def predict(engine: str, images: tuple[Path, ...], out: Path, backend: str) -> N
 
 
 @click.command()
-@click.argument("engine")
+@click.argument("engine", metavar="ENGINE|PLAN")
 def inspect(engine: str) -> None:
-    """Print what ENGINE's manifest says, and the inputs and outputs of its graph."""
+    """Print what ENGINE's manifest says, the inputs and outputs of its graph, and which plans of it are kept.
+
+    Of a PLAN (.plan) its layers, precisions, memory, inputs and outputs: from TensorRT on the GPU it was built for,
+    from the plan's manifest anywhere else.
+    """
     from engines.names import read_manifest, resolve
+    from engines.plans.cache import PlanCache, plan_at, plan_folders
+    from engines.plans.layers import plan_lines
     from engines.runtime.graph_facts import read_graph
 
+    if Path(engine).suffix == ".plan":
+        for line in plan_lines(plan_at(Path(engine))):
+            click.echo(line)
+        return
     spec = resolve(engine)
     facts = read_graph(spec.path)
     click.echo(f"{spec.label}: {spec.path}")
@@ -56,6 +66,9 @@ def inspect(engine: str) -> None:
             click.echo(f"  {kind:6} {name}: {dtype} {' x '.join(map(str, shape))}")
     for key, value in facts.metadata.items():
         click.echo(f"  metadata {key}: {value}")
+    for plan in (plan for folder in plan_folders() for plan in PlanCache(folder).of_graph(spec.sha256)):
+        target = plan.manifest.key.target
+        click.echo(f"  plan for {target.gpu_name} GPU, compute capability {target.compute_capability}: {plan.path}")
     manifest_path = spec.path.parent / f"{spec.name}.json"
     if manifest_path.is_file():
         manifest = read_manifest(manifest_path)

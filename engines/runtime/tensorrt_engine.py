@@ -8,6 +8,7 @@ This has not been run on a GPU. Order of calls, ownership and refusals are teste
 notes.
 """
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -64,6 +65,8 @@ class TensorRtEngine(CheckedEngine):
     title: ClassVar[str] = "TensorRT"
     library_name: ClassVar[str] = "tensorrt"
 
+    _held: _Held | None = None
+
     @classmethod
     def unavailable_reason(cls) -> str | None:
         """No driver, no library, or nothing to hold device memory with; None when all three are there."""
@@ -84,6 +87,7 @@ class TensorRtEngine(CheckedEngine):
         data = plan.load()
         logger, log = make_log(library)
         held = self._held = _Held(open_device(), log, logger)
+        self._turn = threading.Lock()
         held.runtime = library.trt.Runtime(logger)
         held.engine = held.runtime.deserialize_cuda_engine(data)
         if held.engine is None:
@@ -107,22 +111,21 @@ class TensorRtEngine(CheckedEngine):
         held = self._held
         assert held is not None, "checked by infer()"
         device = held.device
-        device.upload(held.buffers[INPUT_NAME], image_bgr)
-        if held.graph is not None:
-            held.graph.launch()
-        else:
-            self._enqueue(held)
-        for name, buffer in outputs.items():
-            device.download(buffer, held.buffers[name])
-        device.wait()
+        with self._turn:  # a context is for one thread at a time
+            device.upload(held.buffers[INPUT_NAME], image_bgr)
+            if held.graph is not None:
+                held.graph.launch()
+            else:
+                self._enqueue(held)
+            for name, buffer in outputs.items():
+                device.download(buffer, held.buffers[name])
+            device.wait()
 
     def _close(self) -> None:
         held, self._held = self._held, None
         self.backend = self.title
         if held is not None:
             held.free()
-
-    _held: _Held | None = None
 
     def _shapes(self, library: Library, engine: Any) -> dict[str, int]:
         """Bytes of every input and output at this engine's batch, after checking that they are what was promised."""

@@ -15,6 +15,11 @@ import pytest
 
 from engines.errors import EngineError, EngineMismatch, InputSizeError
 from engines.names import resolve
+from engines.plans.builder import build_plan
+from engines.plans.cache import PlanCache, plan_folders
+from engines.plans.gpu import gpu_here
+from engines.plans.key import PlanOptions, Target
+from engines.plans.library import LIBRARIES, find_library
 from engines.runtime import BACKENDS, Engine, backend_reason, open_engine
 from engines.runtime.fake_engine import LOGIT, SHAPE_BGR
 from engines.spec import EngineSpec
@@ -23,6 +28,13 @@ from tests.engines.runtime.graphs import analytic_alpha, analytic_logits, write_
 WIDTH, HEIGHT = 64, 32
 
 Opened = Callable[..., Engine]
+
+
+def build_for_this_gpu(name: str, backend: str, tf32: bool) -> None:
+    """A plan of the graph, where the backend will look for it; only on a machine with a GPU."""
+    library, (gpu, _) = find_library(backend), gpu_here()
+    cache, options = PlanCache(plan_folders()[-1]), PlanOptions(tf32=tf32)
+    build_plan(resolve(name), library, Target.of(library, gpu), options, cache, gpu=gpu)
 
 
 def _present() -> list[Any]:
@@ -56,6 +68,8 @@ def opened(backend: str, folder: Path) -> Opened:
         if backend == "fake":
             return open_engine(f"fake@{options.pop('size', f'{WIDTH}x{HEIGHT}')}", backend=backend, **options)
         name = f"{folder / 'tiny.json'}@{options.pop('size', f'{WIDTH}x{HEIGHT}')}"
+        if backend in LIBRARIES:
+            build_for_this_gpu(name, backend, tf32=options.get("precision_hint") != "f32")
         return open_engine(name, backend=backend, **options)
 
     return make
