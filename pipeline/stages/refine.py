@@ -174,4 +174,12 @@ def _crf_of(spec: EngineSpec, context: StageContext) -> _Crf:
         params, iterations = context.options["crf_params"], context.options["crf_iterations"]
     from engines.crf.stream import StreamCrf  # numpy only until it is made; numba or pydensecrf inside
 
-    return _Crf([(rung, StreamCrf(params, iterations, rung)) for rung in rungs_of(method, context.pacing)], why)
+    rungs = [(rung, StreamCrf(params, iterations, rung)) for rung in rungs_of(method, context.pacing)]
+    for _, solver in rungs:
+        _warm_up(solver, len(spec.output.classes))
+    return _Crf(rungs, why)
+
+
+def _warm_up(solver: "StreamCrf", n_classes: int) -> None:
+    """Load the compiled kernels now, on the smallest picture; at the first frame a stream would stand still for it."""
+    solver.refine(np.zeros((n_classes, 4, 4), np.float32), np.zeros((16, 16, 3), np.uint8))
