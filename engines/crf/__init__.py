@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from configs import Options, near_matches
+from engines import kernels
 from engines.errors import EngineError, InputSizeError
 
 if TYPE_CHECKING:
@@ -76,9 +77,11 @@ METHODS = MappingProxyType(
         "reference": Method("pydensecrf", "engines.crf.reference:ReferenceCrf"),
         "exact": Method("numba", "engines.crf.exact:ExactCrf"),
         "fast": Method("numba", "engines.crf.fast:FastCrf"),
+        "cuda": Method("triton", "engines.crf.cuda:CudaCrf"),
     }
 )
-"""reference: the authors' C++. exact: the same, compiled here. fast: half resolution, full at the contour."""
+"""reference: the authors' C++. exact: the same, compiled here. fast: half resolution, full at the contour. cuda: exact
+on a GPU."""
 
 REMEDY = "pip install 'segstream[crf]'"
 
@@ -111,6 +114,8 @@ def open_solver(method: str, params: str | CrfParams) -> Solver:
 def unavailable_reason(method: str = "reference") -> str | None:
     """Why a method cannot be used here, with what would mend it; None when it can. Imports nothing."""
     needed = METHODS[method].needs
+    if needed == "triton":
+        return kernels.unavailable_reason()
     if importlib.util.find_spec(needed) is None:
         return f"{needed} is not installed; {REMEDY}"
     return None
