@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import ModuleType
 
+from engines.crf_gate import gate_of
 from engines.errors import EngineError
 from engines.machine import machine_facts, nvidia_reason, usable_cores
-from engines.names import known_engines, resolve
+from engines.names import known_engines, resolve, spec_of
 from engines.runtime import backend_reason
 from pipeline.listing import cameras_found
 
@@ -132,6 +133,11 @@ def _crf() -> list[Finding]:
         else:
             name, _, remedy = reason.partition("; ")
             findings.append(Finding(topic, Verdict.OK, f"{name}; only {used_by} needs it", remedy))
+    for known in known_engines():
+        if (manifest := known.manifest) is not None:
+            default = next((one for one in manifest.graphs if one.file == manifest.default_graph), manifest.graphs[0])
+            gate = gate_of(spec_of(manifest, default, known.manifest_path.parent))
+            findings.append(Finding("--crf auto", Verdict.OK, f"{known.name}: {gate.why}"))
     return findings
 
 

@@ -49,6 +49,7 @@ def inspect(engine: str) -> None:
     Of a PLAN (.plan) its layers, precisions, memory, inputs and outputs: from TensorRT on the GPU it was built for,
     from the plan's manifest anywhere else.
     """
+    from engines.crf_gate import gate_of
     from engines.names import read_manifest, resolve
     from engines.plans.cache import PlanCache, plan_at, plan_folders
     from engines.plans.layers import plan_lines
@@ -69,6 +70,7 @@ def inspect(engine: str) -> None:
     for plan in (plan for folder in plan_folders() for plan in PlanCache(folder).of_graph(spec.sha256)):
         target = plan.manifest.key.target
         click.echo(f"  plan for {target.gpu_name} GPU, compute capability {target.compute_capability}: {plan.path}")
+    click.echo(f"  --crf auto: {gate_of(spec).why}")
     manifest_path = spec.path.parent / f"{spec.name}.json"
     if manifest_path.is_file():
         manifest = read_manifest(manifest_path)
