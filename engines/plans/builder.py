@@ -1,10 +1,12 @@
 """Building a plan: parse, configure, build, keep. Nothing is written before the plan is whole.
 
 The builder runs in a thread of its own, without the interpreter's lock, so that Ctrl-C is heard at once and the
-progress can be drawn. The trap: a build cannot be broken off inside a step; after Ctrl-C it is given a few seconds to
-reach the next one, then the process ends around it. The cache is untouched either way.
+progress can be drawn. The trap: a build ends between two of its steps, which may be seconds after Ctrl-C, and an
+interpreter that goes down around working native code crashes; so the step is waited for. A second Ctrl-C ends the
+process at once.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -25,8 +27,6 @@ from engines.spec import INPUT_NAME, EngineSpec
 __all__ = ["Built", "build_plan", "dynamic_batches"]
 
 TICK_S = 0.2
-GRACE_S = 5.0
-"""For a build that was interrupted to reach its next step."""
 
 
 @dataclass(frozen=True)
@@ -69,21 +69,9 @@ def build_plan(
     with cache.building(key.digest):
         if not force and (found := _found(cache, key)):  # somebody built it while this process waited
             return Built(found, was_there=True)
-        parsed = parse(library, spec)
-        config = config_of(parsed, spec, options)
-        _aim(parsed, config, target)
-        with timing_cache_for(cache, library, target, config):
-            start_s = time.monotonic()
-            data = _built(parsed, config, spec, watch)
-            seconds = time.monotonic() - start_s
-        layers, precisions = layer_lines(parsed.network)
-        facts = BuildFacts(
-            seconds=round(seconds, 3),
-            layers=layers,
-            precisions=precisions,
-            activation_bytes=parsed.log.memory.get("Activation"),
-            weights_bytes=parsed.log.memory.get("Weights"),
-            built_on="a machine without a GPU" if gpu is None else f"{gpu.label}, driver for CUDA {gpu.driver_cuda}",
+        made = _interruptible(lambda phases: _made(spec, library, target, options, cache, phases), watch)
+        facts = made.facts.model_copy(
+            update={"built_on": f"{gpu.label}, driver for CUDA {gpu.driver_cuda}" if gpu else "a machine without a GPU"}
         )
         manifest = PlanManifest(
             engine=spec.label,
@@ -94,7 +82,7 @@ def build_plan(
             plan_sha256="",
             facts=facts,
         )
-        return Built(cache.keep(manifest, data), was_there=False, warnings=tuple(parsed.log.warnings))
+        return Built(cache.keep(manifest, made.data), was_there=False, warnings=made.warnings)
 
 
 def dynamic_batches(spec: EngineSpec, batches: Batches | None) -> Batches | None:
@@ -133,31 +121,77 @@ def _aim(parsed: Parsed, config: Any, target: Target) -> None:
     config.set_compute_capability(known[name], 0)
 
 
-def _built(parsed: Parsed, config: Any, spec: EngineSpec, watch: Callable[[Phases], None] | None) -> bytes:
-    phases = Phases()
-    monitor = config.progress_monitor = make_monitor(parsed.library, phases)
-    made: list[bytes] = []
+@dataclass(frozen=True)
+class _Made:
+    data: bytes
+    facts: BuildFacts
+    warnings: tuple[str, ...]
 
-    def build() -> None:
+
+def _made(
+    spec: EngineSpec, library: Library, target: Target, options: PlanOptions, cache: PlanCache, phases: Phases
+) -> _Made:
+    """All that is native: parse, configure, build."""
+    parsed = parse(library, spec)
+    config = config_of(parsed, spec, options)
+    _aim(parsed, config, target)
+    monitor = config.progress_monitor = make_monitor(library, phases)
+    with timing_cache_for(cache, library, target, config):
+        start_s = time.monotonic()
         memory = parsed.builder.build_serialized_network(parsed.network, config)
-        if memory is not None:
-            made.append(bytes(memory))
+        seconds = time.monotonic() - start_s
+        if memory is None:
+            raise BuildError(
+                f"{spec.path}: {library.label} could not build it ({parsed.log.last_error}); try --opt-level 0, or run "
+                "it with --backend openvino or onnxruntime"
+            )
+    del monitor  # it had to live until here
+    layers, precisions = layer_lines(parsed.network)
+    facts = BuildFacts(
+        seconds=round(seconds, 3),
+        layers=layers,
+        precisions=precisions,
+        activation_bytes=parsed.log.memory.get("Activation"),
+        weights_bytes=parsed.log.memory.get("Weights"),
+    )
+    return _Made(bytes(memory), facts, tuple(parsed.log.warnings))
 
-    thread = threading.Thread(target=build, name="plan builder", daemon=True)
+
+def _interruptible(work: Callable[[Phases], _Made], watch: Callable[[Phases], None] | None) -> _Made:
+    """Run native work in a thread, where no KeyboardInterrupt can be raised into its calls of Python."""
+    phases = Phases()
+    made: list[_Made] = []
+    failed: list[BaseException] = []
+    is_done = threading.Event()  # Thread.join() takes a thread for dead when Ctrl-C interrupts it (Python 3.11)
+
+    def run() -> None:
+        try:
+            made.append(work(phases))
+        except BaseException as error:  # noqa: BLE001  # raised below, where somebody hears it
+            failed.append(error)
+        finally:
+            is_done.set()
+
+    thread = threading.Thread(target=run, name="plan builder", daemon=True)
     thread.start()
     try:
-        while thread.is_alive():
-            thread.join(TICK_S)
+        while not is_done.wait(TICK_S):
             if watch is not None:
                 watch(phases)
     except BaseException:
         phases.is_stopped.set()
-        thread.join(GRACE_S)
+        _wait_for_last_step(is_done)
+        thread.join()
         raise
-    del monitor
-    if not made:
-        raise BuildError(
-            f"{spec.path}: {parsed.library.label} could not build it ({parsed.log.last_error}); try --opt-level 0, or "
-            "run it with --backend openvino or onnxruntime"
-        )
+    thread.join()
+    if failed:
+        raise failed[0]
     return made[0]
+
+
+def _wait_for_last_step(is_done: threading.Event) -> None:
+    """Until the builder has seen that it is to stop; whoever interrupts again ends the process; nothing was written."""
+    try:
+        is_done.wait()
+    except KeyboardInterrupt:
+        os._exit(130)
