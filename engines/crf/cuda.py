@@ -2,8 +2,8 @@
 
 `engines.crf.explained` is the algorithm; `engines.kernels` holds its steps. Both lattices are filtered as one: the
 smoothness lattice's points come first and have no neighbours along the axes that only the other has, so a step of
-mean field is one splat, six blurs and one slice for both. The trap: the sort that makes the table tells its length
-to the host, once a frame, so a frame's launches cannot be captured as one CUDA graph.
+mean field is one splat, six blurs and one slice for both. The trap: how many lattice points there are is known
+only after the sort, and the host must hear of it, so a frame's launches cannot be captured as one CUDA graph.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from engines.crf import CrfParams
 from engines.errors import BackendUnavailable
 from engines.kernels import unavailable_reason
-from engines.kernels.keys import Fields, lifting
 from engines.kernels.lattice_blur import blur_axes
 from engines.kernels.launch import device_of_kernels
 from engines.kernels.lines import line_length
 from engines.kernels.mean_field import slice_rows, step_into
-from engines.kernels.simplices import locate
+from engines.kernels.simplices import Embedding, locate
 from engines.kernels.splat import splat
 from engines.kernels.table import Table, pieces
 
@@ -42,8 +41,8 @@ class CudaCrf:
             raise BackendUnavailable(f"the CRF on a GPU: {reason}")
         self.params = params
         self.device = device_of_kernels()
-        self._size = (0, 0)
         self._spatial: _Lattice | None = None
+        self._bilateral: Embedding | None = None
 
     def mean_field(
         self, probs: NDArray[np.float32], image_bgr: NDArray[np.uint8], iterations: int
@@ -59,7 +58,7 @@ class CudaCrf:
         return np.asarray(refined.cpu().numpy(), np.float32)
 
     def mean_field_on_device(self, probs: torch.Tensor, image_bgr: torch.Tensor, iterations: int) -> torch.Tensor:
-        """The same for tensors that lie on the device already; nothing but the table's length comes back to the host.
+        """The same for tensors that lie on the device already; nothing but lengths comes back to the host.
 
         Args:
             probs: (C, h, w) float32, contiguous.
@@ -88,31 +87,26 @@ class CudaCrf:
 
     def _joined(self, image_bgr: torch.Tensor, size: tuple[int, int]) -> "_Joined":
         params = self.params
-        if self._spatial is None or self._size != size:
-            self._spatial = _Lattice((params.sigma_gamma,) * 2, None, size, f"sigma_gamma {params.sigma_gamma:g}")
-            self._size = size
-        name = f"sigma_alpha {params.sigma_alpha:g} and sigma_beta {params.sigma_beta:g}"
-        sigmas = (*(params.sigma_alpha,) * 2, *(params.sigma_beta,) * 3)
-        return _Joined.of(self._spatial, params.w2, _Lattice(sigmas, image_bgr, size, name), params.w1)
+        if self._spatial is None or self._bilateral is None or self._bilateral.size != size:
+            name = f"sigma_alpha {params.sigma_alpha:g} and sigma_beta {params.sigma_beta:g}"
+            sigmas = (*(params.sigma_alpha,) * 2, *(params.sigma_beta,) * 3)
+            self._bilateral = Embedding.of(sigmas, size, name)
+            position = Embedding.of((params.sigma_gamma,) * 2, size, f"sigma_gamma {params.sigma_gamma:g}")
+            self._spatial = _Lattice(None, position)
+        return _Joined.of(self._spatial, params.w2, _Lattice(image_bgr, self._bilateral), params.w1)
 
 
 class _Lattice:
     """One lattice, its weights normalised: splat and slice both use them, so what comes out is n_p L(n_q v_q)."""
 
-    def __init__(
-        self, sigmas: tuple[float, ...], image_bgr: torch.Tensor | None, size: tuple[int, int], name: str
-    ) -> None:
-        height, width = size
-        matrix = lifting(sigmas)
-        fields = Fields.of(matrix, (width - 1, height - 1, *(255.0,) * (len(sigmas) - 2)), name)
-        matrix_there = torch.tensor(matrix, dtype=torch.float32, device=device_of_kernels())
-        self.table = table = Table.of(*locate(image_bgr, size, matrix_there, fields), fields)
-        self.gain = 1 / (1 + 2.0 ** -len(sigmas))
+    def __init__(self, image_bgr: torch.Tensor | None, embedding: Embedding) -> None:
+        self.table = table = Table.of(*locate(image_bgr, embedding), embedding.steps)
+        n, n_corners = table.corners.shape
+        self.gain = 1 / (1 + 2.0 ** (1 - n_corners))
         self.bounds, ends = pieces(table.starts)
-        n_corners = table.corners.shape[1]
         self.points = (table.order // n_corners).to(torch.int32)
         raw = table.weights.flatten()[table.order]
-        ones = torch.ones((height * width, 1), device=matrix_there.device)
+        ones = torch.ones((n, 1), device=table.weights.device)
         density, spare = (torch.empty((table.n_vertices, 1), device=ones.device) for _ in range(2))
         partial = torch.empty((self.bounds.shape[0], 1), device=ones.device)
         splat(ones, self.points, raw, self.bounds, ends, partial, density)

@@ -14,8 +14,10 @@ import triton
 from engines.errors import BackendUnavailable, InputSizeError
 from engines.kernels import is_interpreted
 
-__all__ = ["blocks", "device_of_kernels", "expect", "kernel", "lanes", "ready"]
+__all__ = ["INTERPRETED", "blocks", "device_of_kernels", "expect", "kernel", "lanes", "ready"]
 
+INTERPRETED = bool(triton.knobs.runtime.interpret)
+"""Whether the kernels of this process run on the CPU; decided when triton was imported."""
 INTERPRETED_LANES = 4096
 """Interpreted, a program costs a millisecond whatever its size: few large ones."""
 
@@ -43,7 +45,7 @@ def device_of_kernels() -> torch.device:
 
 def lanes(on_gpu: int, n: int) -> int:
     """Elements a program takes: `on_gpu` there; interpreted, all `n` up to a bound. A power of two."""
-    return min(INTERPRETED_LANES, ready(n)) if is_interpreted() else on_gpu
+    return min(INTERPRETED_LANES, ready(n)) if INTERPRETED else on_gpu
 
 
 def ready(n: int) -> int:
@@ -67,16 +69,16 @@ def expect(name: str, tensor: torch.Tensor, dtypes: Sequence[torch.dtype], shape
     Raises:
         InputSizeError: another type, shape, device, or rows that do not lie one behind the other.
     """
-    wanted = "(" + ", ".join("any" if side is None else str(side) for side in shape) + ")"
     fits = tensor.dim() == len(shape) and all(
         have > 0 if side is None else have == side for have, side in zip(tensor.shape, shape, strict=True)
     )
     if not fits or tensor.dtype not in dtypes:
+        wanted = "(" + ", ".join("any" if side is None else str(side) for side in shape) + ")"
         names = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
         received = f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
         raise InputSizeError(f"{name} is {received}, expected {names} {wanted}")
     if not tensor.is_contiguous():
         raise InputSizeError(f"{name} has strides {tensor.stride()}, expected contiguous memory; call .contiguous()")
-    if tensor.is_cuda == is_interpreted():
-        needed = "the CPU (TRITON_INTERPRET is set)" if is_interpreted() else "a GPU; call .cuda()"
+    if tensor.is_cuda == INTERPRETED:
+        needed = "the CPU (TRITON_INTERPRET is set)" if INTERPRETED else "a GPU; call .cuda()"
         raise InputSizeError(f"{name} lies on {tensor.device}, expected {needed}")

@@ -1,7 +1,6 @@
 """Sizes of blocks whose rows hold the values of a pixel or of a lattice point, one behind the other."""
 
-from engines.kernels import is_interpreted
-from engines.kernels.launch import ready
+from engines.kernels.launch import INTERPRETED, ready
 
 __all__ = ["entries_a_step", "line_length", "rows_a_program"]
 
@@ -15,7 +14,7 @@ SECTOR = 8
 
 def rows_a_program(row_size: int, n_rows: int) -> int:
     """Rows that fit into a block, a power of two."""
-    most = max(1, (INTERPRETED_TILE if is_interpreted() else TILE) // row_size)
+    most = max(1, (INTERPRETED_TILE if INTERPRETED else TILE) // row_size)
     return min(most, ready(n_rows))
 
 
@@ -26,4 +25,4 @@ def line_length(n_values: int) -> int:
 
 def entries_a_step(row_size: int, most: int) -> int:
     """Entries of a row that are added up at once, a power of two: as many as fit, and not more than it has."""
-    return INTERPRETED_ENTRIES if is_interpreted() else max(1, min(most, TILE // row_size))
+    return INTERPRETED_ENTRIES if INTERPRETED else max(1, min(most, TILE // row_size))

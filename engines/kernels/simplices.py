@@ -6,25 +6,57 @@ block and corners along a third, so that five features and two are the same code
 so there are coordinates and corners that do not exist; they rank behind all others and are not written.
 """
 
+from dataclasses import dataclass
+
 import torch
 import triton.language as tl
 
-from engines.kernels.keys import Fields
-from engines.kernels.launch import blocks, expect, kernel, lanes, ready
+from engines.kernels.keys import Fields, lifting
+from engines.kernels.launch import blocks, device_of_kernels, expect, kernel, lanes, ready
 
-__all__ = ["locate"]
+__all__ = ["Embedding", "locate"]
 
 
-def locate(
-    image: torch.Tensor | None, size: tuple[int, int], matrix: torch.Tensor, fields: Fields
-) -> tuple[torch.Tensor, torch.Tensor]:
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """How pixels of one size are lifted and their lattice points named; the same for every frame, on the device."""
+
+    size: tuple[int, int]
+    """(h, w)."""
+    matrix: torch.Tensor
+    """(d, d + 1) float32, see `keys.lifting`."""
+    packing: torch.Tensor
+    """(2, d + 1 or more) int64: offsets and shifts of a key's fields."""
+    steps: torch.Tensor
+    """(d + 1,) int64: what a step along each axis adds to a key."""
+
+    @classmethod
+    def of(cls, sigmas: tuple[float, ...], size: tuple[int, int], name: str) -> "Embedding":
+        """For the features (x, y) or (x, y, three colours), with a standard deviation each.
+
+        Raises:
+            EngineError: the keys would have more than 63 bits; `name` says whose widths are too small.
+        """
+        d, device = len(sigmas), device_of_kernels()
+        matrix = lifting(sigmas)
+        fields = Fields.of(matrix, (size[1] - 1, size[0] - 1, *(255.0,) * (d - 2)), name)
+        packing = torch.zeros((2, ready(d + 1)), dtype=torch.int64)
+        packing[0, :d] = torch.tensor(fields.offsets)
+        packing[1, :d] = torch.tensor(fields.shifts)
+        return cls(
+            size,
+            torch.tensor(matrix, dtype=torch.float32, device=device),
+            packing.to(device),
+            torch.tensor(fields.steps, device=device),
+        )
+
+
+def locate(image: torch.Tensor | None, embedding: Embedding) -> tuple[torch.Tensor, torch.Tensor]:
     """Find the simplex of every pixel.
 
     Args:
-        image: (h, w, 3) uint8 for the features (x, y, three colours); None for (x, y).
-        size: (h, w).
-        matrix: (d, d + 1) float32 on the kernels' device, of `keys.lifting`.
-        fields: of the same features.
+        image: (h, w, 3) uint8 for five features; None for two.
+        embedding: of as many, for this size.
 
     Returns:
         keys (n, d + 1) int64 and weights (n, d + 1) float32, which add up to 1; by the corner's remainder.
@@ -32,21 +64,18 @@ def locate(
     Raises:
         InputSizeError: shapes, types or devices that do not fit.
     """
-    height, width = size
-    d = 2 if image is None else 5
+    height, width = embedding.size
+    matrix, d = embedding.matrix, 2 if image is None else 5
     expect("matrix", matrix, [torch.float32], (d, d + 1))
     if image is not None:
         expect("image", image, [torch.uint8], (height, width, 3))
-    n, side = height * width, ready(d + 1)
-    packing = torch.zeros((2, side), dtype=torch.int64)
-    packing[0, :d] = torch.tensor(fields.offsets)
-    packing[1, :d] = torch.tensor(fields.shifts)
+    n = height * width
     keys = torch.empty((n, d + 1), dtype=torch.int64, device=matrix.device)
     weights = torch.empty((n, d + 1), dtype=torch.float32, device=matrix.device)
     block = lanes(32, n)
     locate_kernel[(blocks(n, block),)](
-        keys if image is None else image, matrix, packing.to(matrix.device), keys, weights, n, width,
-        D=d, SIDE=side, BLOCK=block,
+        keys if image is None else image, matrix, embedding.packing, keys, weights, n, width,
+        D=d, SIDE=ready(d + 1), BLOCK=block,
     )  # fmt: skip
     return keys, weights
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import torch
 
-from engines.kernels.keys import Fields
-
 __all__ = ["PIECE", "Table", "pieces"]
 
 PIECE = 32
@@ -38,8 +36,8 @@ class Table:
         return self.near.shape[2]
 
     @classmethod
-    def of(cls, keys: torch.Tensor, weights: torch.Tensor, fields: Fields) -> "Table":
-        """From `simplices.locate`; one sort, and one look-up of both neighbours along every axis."""
+    def of(cls, keys: torch.Tensor, weights: torch.Tensor, steps: torch.Tensor) -> "Table":
+        """From `simplices.locate` and its embedding's steps; one sort, and one look-up of all neighbours."""
         ordered, order = torch.sort(keys.flatten(), stable=True)
         is_first = torch.ones_like(ordered, dtype=torch.bool)
         torch.ne(ordered[1:], ordered[:-1], out=is_first[1:])
@@ -48,7 +46,6 @@ class Table:
         firsts = is_first.nonzero().flatten()
         vertices = ordered[firsts]
         end = torch.full_like(firsts[:1], len(ordered))
-        steps = torch.tensor(fields.steps, device=keys.device)
         sought = vertices + torch.stack([-steps, steps], dim=1)[:, :, None]
         at = torch.searchsorted(vertices, sought).clamp_(max=len(vertices) - 1)
         near = torch.where(vertices[at] == sought, at, len(vertices)).to(torch.int32)

@@ -13,7 +13,7 @@ from engines.kernels.keys import Fields, lifting
 from engines.kernels.lattice_blur import blur_axes
 from engines.kernels.launch import device_of_kernels
 from engines.kernels.mean_field import slice_rows
-from engines.kernels.simplices import locate
+from engines.kernels.simplices import Embedding, locate
 from engines.kernels.splat import splat
 from engines.kernels.table import PIECE, Table, pieces
 from tests.engines.crf.scenes import disc, noise
@@ -31,12 +31,9 @@ def _features(image_bgr: np.ndarray, sigmas: tuple[float, ...]) -> np.ndarray:
 
 def _table(image_bgr: np.ndarray, sigmas: tuple[float, ...]) -> Table:
     height, width = image_bgr.shape[:2]
-    matrix = lifting(sigmas)
-    fields = Fields.of(matrix, (width - 1, height - 1, 255, 255, 255)[: len(sigmas)], "of the test")
-    device = device_of_kernels()
-    image = torch.from_numpy(image_bgr).to(device) if len(sigmas) == 5 else None
-    there = torch.tensor(matrix, dtype=torch.float32, device=device)
-    return Table.of(*locate(image, (height, width), there, fields), fields)
+    embedding = Embedding.of(sigmas, (height, width), "of the test")
+    image = torch.from_numpy(image_bgr).to(device_of_kernels()) if len(sigmas) == 5 else None
+    return Table.of(*locate(image, embedding), embedding.steps)
 
 
 @pytest.mark.parametrize("sigmas", [SIGMAS, SIGMAS[:2], (67.0, 67.0, 3.0, 3.0, 3.0)])
