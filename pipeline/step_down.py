@@ -16,8 +16,8 @@ LADDER = ("reference", "exact", "fast")
 """Methods of the CRF on a CPU, the heavier before the lighter; below the last, and below any other, there is none."""
 
 BLOCK_NS = 1_000_000_000
-FEWEST_FRAMES = 5
-"""A block is at least so long and has at least so many frames."""
+FEWEST_FRAMES = 2
+"""A block is at least so long and has at least so many frames: of two, an interval can be told."""
 BLOCKS = 2
 """So many in a row must be too slow: one slow frame is nothing, and one slow second may be another program's."""
 BUSY = 0.9

@@ -209,3 +209,10 @@ def test_a_display_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPLAY", ":7")
 
     assert _only("Display").told == "DISPLAY=:7"
+
+
+def test_what_crf_auto_would_do_is_told_of_every_engine() -> None:
+    """With the reason, so that nobody wonders why nothing happens."""
+    told = {finding.told for finding in diagnose() if finding.topic == "--crf auto"}
+
+    assert any(line.startswith("person: ") for line in told)

@@ -93,9 +93,19 @@ def test_two_sources_share_the_stage() -> None:
     assert together.interval_ms == pytest.approx(interval_ms / 2)
 
 
-def test_very_slow_work_is_judged_by_a_few_frames() -> None:
-    """Blocks grow until they hold five; half a second a frame is told within fifteen of them."""
-    assert watched(Pace(), 500, 33.3, 15 * 0.5) is not None
+def test_very_slow_work_is_judged_by_six_frames() -> None:
+    """Four seconds a frame are bad enough; nobody waits for more of them than needed."""
+    assert watched(Pace(), 4000, 33.3, 4.5 * 4) is None
+    assert watched(Pace(), 4000, 33.3, 6.5 * 4) is not None
+
+
+def test_a_frame_that_stands_still_for_seconds_is_no_reason() -> None:
+    """One frame cannot make two blocks too slow."""
+    pace = Pace()
+    assert watched(pace, 10, 16.7, 3.5) is None
+    assert watched(pace, 3000, 16.7, 2.9) is None
+
+    assert watched(pace, 10, 16.7, 30) is None
 
 
 def test_after_a_change_watching_starts_anew() -> None:
