@@ -57,6 +57,15 @@ def test_the_reference_crf_runs_in_its_own_worker(tmp_path) -> None:
     assert played.report["stages"]["refine"]["work_ms"]["p50"] > 5
 
 
+def test_crf_auto_without_a_manifest_is_off_and_the_report_says_why() -> None:
+    """No worker is started for nothing."""
+    played = play("synthetic:320x180@30?frames=6", "null", crf="auto")
+
+    assert played.frames["shown"] == 6
+    assert "refine" not in played.report["stages"]
+    assert played.report["crf"] == {"fake@320x180": "off: fake has no manifest that could ask for it"}
+
+
 def test_steady_masks_are_made_in_a_worker_of_their_own(tmp_path) -> None:
     """`stability` adds refine without a CRF; a mover of 600 px/s is where it was captured, in every frame."""
     stages = ("capture", "preprocess", "segment", "refine", "render")
