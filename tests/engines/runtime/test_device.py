@@ -1,0 +1,141 @@
+"""Device memory by cuda-bindings, on a CUDA runtime that takes notes; names and orders of arguments are CUDA's own."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engines.errors import BackendUnavailable, EngineError
+from engines.runtime import device as device_module
+from engines.runtime.device import CaptureRefused, CudaDevice, open_device
+
+
+class NotedCuda:
+    """Stands for `cuda.bindings.runtime`: each function returns an error number, then its values."""
+
+    cudaStreamNonBlocking = 1  # noqa: N815
+    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice="up", cudaMemcpyDeviceToHost="down")  # noqa: N815
+    cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal="thread")  # noqa: N815
+
+    VALUES = {
+        "cudaStreamCreateWithFlags": (5,),
+        "cudaMemGetInfo": (3_000_000, 9_000_000),
+        "cudaMalloc": (4096,),
+        "cudaStreamEndCapture": ("graph",),
+        "cudaGraphInstantiate": ("executable",),
+    }
+
+    def __init__(self, **errors: int) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.errors = errors
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("cuda"):
+            raise AttributeError(name)
+
+        def call(*arguments: Any) -> tuple[Any, ...]:
+            self.calls.append((name, *arguments))
+            error = self.errors.get(name, 0)
+            values = self.VALUES.get(name, ())
+            return (error, *(None if error else value for value in values))
+
+        return call
+
+    def cudaGetErrorString(self, error: int) -> tuple[int, bytes]:
+        """Text of a number."""
+        return 0, b"as the driver says"
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes a device over a noted runtime."""
+
+    def make(**errors: int) -> tuple[CudaDevice, NotedCuda]:
+        cuda = NotedCuda(**errors)
+        monkeypatch.setattr(device_module.importlib, "import_module", lambda name: cuda)
+        return CudaDevice(0), cuda
+
+    return make
+
+
+def test_copies_name_both_ends_their_size_and_the_stream(opened: Any) -> None:
+    """Destination first, as in C; the stream is our own and never the default one."""
+    device, cuda = opened()
+    buffer, array = device.allocate(12), np.zeros((3, 4), np.uint8)
+    cuda.calls.clear()
+
+    device.upload(buffer, array)
+    device.download(array, buffer)
+    device.wait()
+
+    host = array.ctypes.data
+    assert cuda.calls == [
+        ("cudaMemcpyAsync", 4096, host, 12, "up", 5),
+        ("cudaMemcpyAsync", host, 4096, 12, "down", 5),
+        ("cudaStreamSynchronize", 5),
+    ]
+
+
+def test_a_buffer_is_given_back_once(opened: Any) -> None:
+    """A second `free` does nothing."""
+    device, cuda = opened()
+    buffer = device.allocate(12)
+    cuda.calls.clear()
+
+    buffer.free()
+    buffer.free()
+
+    assert cuda.calls == [("cudaFree", 4096)]
+
+
+def test_no_memory_is_told_with_what_was_wanted(opened: Any) -> None:
+    """And with what there is."""
+    device, _ = opened(cudaMalloc=2)
+
+    with pytest.raises(EngineError, match=r"8 MB of device memory are wanted, 3 MB are free \(.*CUDA error 2"):
+        device.allocate(8_000_000)
+
+
+def test_captured_work_is_launched_and_forgotten(opened: Any) -> None:
+    """The template of a graph goes as soon as it can be launched."""
+    device, cuda = opened()
+    cuda.calls.clear()
+
+    graph = device.captured(lambda: cuda.calls.append(("work",)))
+    graph.launch()
+    graph.free()
+
+    assert [call[0] for call in cuda.calls] == [
+        *("cudaStreamBeginCapture", "work", "cudaStreamEndCapture", "cudaGraphInstantiate", "cudaGraphDestroy"),
+        *("cudaGraphLaunch", "cudaGraphExecDestroy"),
+    ]
+
+
+def test_work_that_cannot_be_captured_leaves_the_stream_usable(opened: Any) -> None:
+    """The capture is always ended, also when the work in it fails."""
+    device, cuda = opened()
+
+    def fail() -> None:
+        raise EngineError("not in a capture")
+
+    with pytest.raises(CaptureRefused, match="not in a capture"):
+        device.captured(fail)
+    assert ("cudaStreamEndCapture", 5) in cuda.calls
+
+
+def test_an_error_of_the_driver_is_told_by_function_and_number(opened: Any) -> None:
+    """As someone would search for it."""
+    device, _ = opened(cudaStreamSynchronize=700)
+
+    with pytest.raises(EngineError, match="cudaStreamSynchronize: CUDA error 700, as the driver says"):
+        device.wait()
+
+
+def test_without_either_library_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A streaming install has neither torch nor cuda-bindings."""
+    monkeypatch.setattr(device_module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(device_module, "sys", SimpleNamespace(modules={}))
+
+    with pytest.raises(BackendUnavailable, match="pip install 'cuda-bindings"):
+        open_device()
