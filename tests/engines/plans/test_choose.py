@@ -65,9 +65,7 @@ def test_a_plan_of_another_version_is_told_with_the_remedy(cache: PlanCache, spe
     """After an upgrade of TensorRT."""
     kept(cache, key(spec, named_library("tensorrt", "11.4.0.106")))
 
-    with pytest.raises(
-        BackendUnavailable, match=r"with version 11\.4\.0\.106, here 10\.16\.1\.11.*engines build"
-    ):
+    with pytest.raises(BackendUnavailable, match=r"with version 11\.4\.0\.106, here 10\.16\.1\.11.*engines build"):
         plan_for(spec, TRT, ADA)
 
 

@@ -33,6 +33,7 @@ VERSIONS: dict[str, tuple[dict[str, Any], Meaning]] = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)  # nearly all of it is torch's exporter, which imports and traces for a long time
 @pytest.mark.parametrize("name", VERSIONS)
 def test_every_version_of_deeplab_becomes_a_plan(name: str, tmp_path: Path) -> None:
     """One by one, with a subject or without, so that each tail of the graph is there too."""

@@ -1,7 +1,8 @@
 """How much time does our TensorRT backend spend around TensorRT, a frame?
 
-`python -m tests.engines.runtime.tensorrt_overhead`. The device and the library do nothing here, so what is measured is `infer`: its checks and its calls. The trap: it is
-Python's time alone; what a real driver takes for four calls comes on top.
+`python -m tests.engines.runtime.tensorrt_overhead`. The device and the library do nothing here, so what is measured is
+`infer`: its checks and its calls. The trap: it is Python's time alone; what a real driver takes for four calls comes
+on top.
 """
 
 import time
