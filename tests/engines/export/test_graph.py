@@ -15,10 +15,10 @@ from engines.export import graph as export
 from engines.export.derive import CalibrationSet, Samples
 from engines.export.graph import ServedGraph, export_graph
 from engines.export.publish import Wanted, engine_from_checkpoint
-from engines.manifest import Difference, Graph
+from engines.manifest import CrfSetting, Difference, Graph
 from engines.models.deeplab import DeepLab, ModelConfig
 from engines.names import read_manifest, resolve
-from engines.record import record_scores
+from engines.record import record_scores, write_manifest
 from engines.runtime import open_engine
 from engines.size import Size
 from engines.spec import Meaning
@@ -208,13 +208,15 @@ def test_exporting_again_adds_to_the_manifest_of_the_same_weights_only(
     bias = checkpoint.weights["classifier.bias"]
     other = Checkpoint("small", SMALL, TWO, {**checkpoint.weights, "classifier.bias": bias + 1})
 
-    engine_from_checkpoint(checkpoint, Wanted([Size(64, 32)]), tmp_path)
-    path, _ = engine_from_checkpoint(checkpoint, Wanted([Size(32, 32)]), tmp_path)
+    path, _ = engine_from_checkpoint(checkpoint, Wanted([Size(64, 32)]), tmp_path)
+    write_manifest(read_manifest(path).model_copy(update={"crf": CrfSetting(w1=7)}), path)  # as `tune-crf` does
+    engine_from_checkpoint(checkpoint, Wanted([Size(32, 32)]), tmp_path)
     both = read_manifest(path)
     engine_from_checkpoint(other, Wanted([Size(32, 32)]), tmp_path)
 
     assert [graph.file for graph in both.graphs] == ["small-64x32-fp32.onnx", "small-32x32-fp32.onnx"]
     assert both.default_graph == "small-64x32-fp32.onnx"
+    assert (both.crf, read_manifest(path).crf) == (CrfSetting(w1=7), "none")
     assert [graph.file for graph in read_manifest(path).graphs] == ["small-32x32-fp32.onnx"]
 
 
