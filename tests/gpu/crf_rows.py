@@ -20,6 +20,7 @@ __all__ = ["crf_rows"]
 
 GOAL_MS = 3.0
 ITERATIONS = 5
+LARGE = 128
 PICTURE = Path(__file__).parents[2] / "pipeline" / "sources" / "astronaut.jpg"
 
 
@@ -50,9 +51,9 @@ def _photographed(n_classes: int, side: int, preset: str, device: torch.device) 
     solver = CudaCrf(PRESETS[preset])
     there = torch.tensor(probs, device=device), torch.tensor(image_bgr, device=device)
     labels = solver.mean_field_on_device(*there, ITERATIONS).argmax(dim=0).cpu().numpy()
-    if importlib.util.find_spec("numba") is not None:
+    if side >= LARGE and importlib.util.find_spec("numba") is not None:
         twin, said = "exact (numba)", open_solver("exact", preset).mean_field(probs, image_bgr, ITERATIONS)
-    else:  # a minute for a large picture
+    else:  # quicker than compiling for a small picture, and a minute for a large one
         twin, said = "plain numpy", explained.mean_field(probs, image_bgr, PRESETS[preset], ITERATIONS)
     wrong = float((labels != said.argmax(axis=0)).mean())
     time = None

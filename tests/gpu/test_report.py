@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import triton  # noqa: F401 - without it these tests are skipped, and say so
 
-from tests.gpu import clock
+# The kernels too: they must be defined before a test turns their interpreter off.
+from tests.gpu import clock, crf_rows, kernel_rows  # noqa: F401
 from tests.gpu.packages import add_packages
 from tests.gpu.report import main
 from tests.gpu.rows import Row, table
