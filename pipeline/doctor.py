@@ -96,11 +96,12 @@ def _cpu() -> list[Finding]:
 def _nvidia() -> list[Finding]:
     reason = nvidia_reason()
     gpu = reason or "driver present, libcuda can be loaded"
-    findings = [Finding("NVIDIA GPU", Verdict.OK, f"{gpu}; this version runs on the CPU")]
+    findings = [Finding("NVIDIA GPU", Verdict.OK, gpu)]
     for name in ("tensorrt", "tensorrt_rtx"):
         module, problem = _imported(name)
         if module is not None:
-            return [*findings, Finding("TensorRT", Verdict.OK, f"{name} {_version(module)}, not used by this version")]
+            told = f"{name} {_version(module)}; python -m engines build makes plans with it"
+            return [*findings, Finding("TensorRT", Verdict.OK, told)]
         if not isinstance(problem, ModuleNotFoundError):
             return [*findings, Finding("TensorRT", Verdict.WARN, f"{name} cannot be loaded ({problem})")]
     return [*findings, Finding("TensorRT", Verdict.OK, "not installed, not needed")]

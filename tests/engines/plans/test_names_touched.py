@@ -64,12 +64,6 @@ class Recorded:
     def __iter__(self) -> Any:
         return iter(self._real)
 
-    def __len__(self) -> int:
-        return len(self._real)
-
-    def __buffer__(self, flags: int) -> memoryview:
-        return memoryview(self._real)
-
     def __bytes__(self) -> bytes:
         return bytes(self._real)
 
