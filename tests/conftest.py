@@ -18,7 +18,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-EXTRAS = {"torch": "train", "onnxscript": "train", "pydensecrf": "crf", "numba": "crf", "triton": "gpu", "tensorrt_rtx": "tensorrt-rtx"}
+EXTRAS = {
+    "torch": "train",
+    "onnxscript": "train",
+    "pydensecrf": "crf",
+    "numba": "crf",
+    "triton": "gpu",
+    "tensorrt_rtx": "tensorrt-rtx",
+}
 """Modules that an extra brings, and which: a test module that needs one is skipped without it, and says so."""
 
 REQUIRED = frozenset(filter(None, os.environ.get("SEGSTREAM_REQUIRE", "").replace(" ", "").split(",")))
