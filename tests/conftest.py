@@ -29,7 +29,7 @@ EXTRAS = {
 """Modules that an extra brings, and which: a test module that needs one is skipped without it, and says so."""
 
 REQUIRED = frozenset(filter(None, os.environ.get("SEGSTREAM_REQUIRE", "").replace(" ", "").split(",")))
-"""Markers whose tests may not skip: CI sets `browser,rtsp`."""
+"""Markers whose tests may not skip: CI sets `browser,rtsp,tensorrt_rtx`."""
 
 SETTLING_S = 3.0
 """How long processes that were told to end may take to be gone from the process table."""

@@ -19,7 +19,7 @@ class Phases:
     def __init__(self) -> None:
         self._open: dict[str, tuple[str | None, int, int]] = {}
         """Name to (the phase around it, steps, steps done)."""
-        self._start_s = time.monotonic()
+        self._start_s = self._stepped_s = time.monotonic()
         self._share = 0.0
         self.is_stopped = threading.Event()
         """Set it, and the build ends at its next step."""
@@ -34,6 +34,7 @@ class Phases:
             parent, n_steps, _ = self._open[name]
             self._open[name] = (parent, n_steps, min(n_steps, step + 1))
             self._share = max(self._share, self._done())
+            self._stepped_s = time.monotonic()
         return not self.is_stopped.is_set()
 
     def finish(self, name: str) -> None:
@@ -48,12 +49,19 @@ class Phases:
     @property
     def doing(self) -> str:
         """The innermost phase."""
-        return next(reversed(self._open.copy()), "")
+        return next(reversed(self._open.copy()), "finishing" if self._share else "parsing")
 
     def seconds(self) -> tuple[float, float | None]:
-        """Gone, and to go if all steps took as long as those that are done; None before there is anything to go by."""
-        gone_s = time.monotonic() - self._start_s
-        return gone_s, gone_s * (1 - self._share) / self._share if self._share > 0.02 else None
+        """Gone, and to go if all steps took as long as those that are done; None before there is anything to go by.
+
+        Steps are not equally long, so a step that has lasted is taken to last as long again: no line says that nothing
+        is to go while nothing moves.
+        """
+        now_s = time.monotonic()
+        gone_s, stalled_s = now_s - self._start_s, now_s - self._stepped_s
+        if self._share <= 0.02:
+            return gone_s, None
+        return gone_s, max(gone_s * (1 - self._share) / self._share, stalled_s)
 
     def _done(self) -> float:
         """Each phase is worth one step of the phase around it; the outermost is everything."""

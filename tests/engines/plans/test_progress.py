@@ -3,6 +3,9 @@
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from engines.plans import progress
 from engines.plans.library import LIBRARIES, Library
 from engines.plans.progress import Phases, make_monitor
 
@@ -50,6 +53,19 @@ def test_the_time_to_go_is_not_guessed_before_anything_is_done() -> None:
     assert abs(left_s - gone_s) < 1.0
 
 
+def test_a_step_that_lasts_is_not_told_as_nearly_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tensorrt_rtx does nearly everything in one step of many: the line said that 0 s were to go, for seconds."""
+    now_s = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now_s)
+    phases = Phases()
+    phases.start("outer", None, 100)
+    phases.step("outer", 97)
+
+    now_s += 30
+
+    assert phases.seconds() == (30.0, 30.0)
+
+
 def test_the_monitor_answers_no_when_the_build_is_to_stop() -> None:
     """TensorRT asks after each step; nothing is ever raised into it."""
     trt: Any = SimpleNamespace(IProgressMonitor=type("IProgressMonitor", (), {}))
@@ -63,4 +79,4 @@ def test_the_monitor_answers_no_when_the_build_is_to_stop() -> None:
     monitor.phase_finish("outer")
 
     assert answers == [True, False]
-    assert phases.doing == ""
+    assert phases.doing == "finishing"
