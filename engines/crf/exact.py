@@ -14,6 +14,7 @@ __all__ = ["SMALLEST_PROB", "ExactCrf"]
 
 SMALLEST_PROB = np.float32(1e-5)
 """Probabilities below are raised to this before the logarithm, as pydensecrf's own `unary_from_softmax` does."""
+NONE = np.empty(0, np.float32)
 NO_LOG_PROB = np.float32(-1e4)
 """Of the classes that only pad a row."""
 
@@ -71,9 +72,10 @@ class ExactCrf:
         lattice, params = self._lattice, self.params
         s = np.tanh(log_odds / 2)
         iterate(
-            log_odds, s, iterations,
+            log_odds, s, lattice.mass, iterations,
             lattice.ids, lattice.weights, lattice.corners, lattice.near, np.float32(params.w1) * lattice.gain,
             spatial.ids, spatial.weights, spatial.corners, spatial.near, np.float32(params.w2) * spatial.gain,
+            NONE, NONE,
         )  # fmt: skip
         return s * np.float32(0.5) + np.float32(0.5)
 

@@ -6,7 +6,6 @@ The trap: `weights` are normalised in place (symmetrically, n_p of Krähenbühl 
 both use them, and what comes out is n_p L(n_q v_q).
 """
 
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -18,7 +17,7 @@ from engines.crf.simplices import LARGEST, lifted_scale
 from engines.crf.table import enter_rows, moved, neighbours
 from engines.errors import EngineError
 
-__all__ = ["BilateralLattice", "Lattice", "Points", "SpatialLattice", "blur"]
+__all__ = ["BilateralLattice", "Lattice", "SpatialLattice", "blur"]
 
 Integer = TypeVar("Integer", np.int32, np.int64)
 
@@ -43,9 +42,13 @@ class Lattice:
         """(n, d + 1) of each point for its simplex's corners."""
         self.density: NDArray[np.float32] = np.empty(0, np.float32)
         """(vertices + 1,) the filter of all ones, on the lattice."""
+        self.mass: NDArray[np.float32] = np.empty(0, np.float32)
+        """(n,) how many pixels each point stands for; empty: one each."""
+        self._ids, self._weights = self.ids, self.weights
         self._counts = np.zeros(2, np.int64)
-        self._simplices = _Table(LEAST_SLOTS)
-        self._vertices = _Table(LEAST_SLOTS)
+        self._since = 0
+        self._simplices = _table(LEAST_SLOTS)
+        self._vertices = _table(LEAST_SLOTS)
         self.corners: NDArray[np.int32] = np.empty((LEAST_SLOTS // 2, self.n_corners), np.int32)
         """(simplices and more, d + 1) lattice points."""
         self._packed: NDArray[np.int64] = np.empty(LEAST_SLOTS // 2, np.int64)
@@ -64,33 +67,30 @@ class Lattice:
         return int(self._counts[1])
 
     def _begin(self, n_points: int) -> None:
+        self._since += int(self._counts.max()) + 1
         self._counts[:] = 0
-        self._simplices.ids.fill(-1)
-        self._vertices.ids.fill(-1)
-        if len(self.ids) != n_points:
-            self.ids = np.empty(n_points, np.int32)
-            self.weights = np.empty((n_points, self.n_corners), np.float32)
+        if len(self._ids) < n_points:
+            self._ids = np.empty(n_points, np.int32)
+            self._weights = np.empty((n_points, self.n_corners), np.float32)
+        self.ids, self.weights = self._ids[:n_points], self._weights[:n_points]
 
     def _make_room(self, n_points: int) -> None:
         """For so many points more, should each lie in a simplex of its own with corners of its own."""
-        self._simplices.make_room(self.n_simplices + n_points)
-        self._vertices.make_room(self.n_vertices + n_points * self.n_corners)
+        self._simplices = _roomy(self._simplices, self.n_simplices + n_points, self._since)
+        self._vertices = _roomy(self._vertices, self.n_vertices + n_points * self.n_corners, self._since)
         if len(self.corners) < self.n_simplices + n_points:
             self.corners = _longer(self.corners, self.n_simplices, n_points)
         if len(self._packed) < self.n_vertices + n_points * self.n_corners:
             self._packed = _longer(self._packed, self.n_vertices, n_points * self.n_corners)
 
-    def _enter(
-        self, image_bgr: NDArray[np.uint8], x: NDArray[np.float32], y: NDArray[np.float32], may_add: bool = True
-    ) -> None:
+    def _enter(self, image_bgr: NDArray[np.uint8], x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
         """Every pixel of an image; the kernel stops when a row might not fit, and is called again with more room."""
         row = 0
         while row < len(y):
-            self._make_room(len(x))
-            simplices, vertices = self._simplices, self._vertices
+            self._make_room(x.shape[-1])
             row = enter_rows(
-                row, image_bgr, x, y, self.scale, self.ids, self.weights, simplices.keys, simplices.ids, self.corners,
-                vertices.keys, vertices.ids, self._packed, self._counts, may_add,
+                row, image_bgr, np.atleast_2d(x), y, self.scale, self.ids, self.weights, self._simplices, self.corners,
+                self._vertices, self._packed, self._counts, self._since,
             )  # fmt: skip
 
     def _end(self) -> None:
@@ -100,9 +100,9 @@ class Lattice:
         if len(self._near) < size:
             self._near = np.empty(size + size // 4, np.int32)
         self.near = self._near[:size].reshape(self.n_corners, 2, n)
-        neighbours(self._packed, n, self._vertices.keys, self._vertices.ids, self.near)
+        neighbours(self._packed, n, self._vertices, self._since, self.near)
         self.density = np.zeros(n + 1, np.float32)
-        normalise(self.ids, self.weights, self.corners, self.near, self.density, self.gain)
+        normalise(self.ids, self.weights, self.mass, self.corners, self.near, self.density, self.gain)
 
 
 class BilateralLattice(Lattice):
@@ -126,28 +126,75 @@ class BilateralLattice(Lattice):
         self._enter(image_bgr, x, y)
         self._end()
 
+    def build_mixed(
+        self,
+        image_bgr: NDArray[np.uint8],
+        x: NDArray[np.float32],
+        y: NDArray[np.float32],
+        grid: NDArray[np.int64],
+        pixels: NDArray[np.int64],
+        mass: NDArray[np.float32],
+    ) -> None:
+        """Enter a grid of pixels, and after it some others.
+
+        Args:
+            image_bgr: (h, w, 3), the frame.
+            x: (2, columns) the grid's columns in its even and its odd rows.
+            y: (rows,) the grid's rows.
+            grid: (rows columns,) the grid's places in the frame, row by row.
+            pixels: (n,) places of the others in the frame, row by row.
+            mass: (points,) how many pixels each point stands for, the grid's first.
+
+        Raises:
+            EngineError: as `build`.
+        """
+        from engines.crf.band import CHUNK, enter_pixels
+
+        height, width = image_bgr.shape[:2]
+        self.check_reach(width - 1, height - 1)
+        n_grid = len(grid)
+        self.mass = mass
+        self._begin(n_grid + len(pixels))
+        grid_bgr = np.take(image_bgr.reshape(-1, 3), grid, axis=0).reshape(len(y), -1, 3)
+        self._enter(grid_bgr, x, y)
+        done = 0
+        while done < len(pixels):
+            self._make_room(CHUNK)
+            done = enter_pixels(
+                done, pixels, image_bgr, self.scale, self.ids[n_grid:], self.weights[n_grid:], self._simplices,
+                self.corners, self._vertices, self._packed, self._counts, self._since,
+            )  # fmt: skip
+        self._end()
+
     def sharpen(
         self,
         pixels: NDArray[np.int64],
         image_bgr: NDArray[np.uint8],
         log_odds: NDArray[np.float32],
-        s: NDArray[np.float32],
         values: NDArray[np.float32],
-        spatial: "Points",
+        spatial: "SpatialLattice",
         spatial_values: NDArray[np.float32],
-    ) -> None:
-        """Take the last step of mean field again for some pixels of the full frame; see `engines.crf.band`."""
+    ) -> NDArray[np.float32]:
+        """Take the last step of mean field for (n,) other pixels of the frame; see `engines.crf.band`.
+
+        Args:
+            log_odds: (n,) their unaries.
+
+        Returns:
+            (n,) Q_1 - Q_0.
+        """
         from engines.crf.band import CHUNK, sharpen
 
+        s = np.empty(len(pixels), np.float32)
         done = 0
         while done < len(pixels):
             self._make_room(CHUNK)
-            simplices, vertices = self._simplices, self._vertices
             done = sharpen(
-                done, pixels, image_bgr, log_odds.reshape(-1), s.reshape(-1), self.scale, simplices.keys, simplices.ids,
-                self.corners, vertices.keys, vertices.ids, self._packed, self._counts, values, self.density,
+                done, pixels, image_bgr, log_odds, s, self.scale, self._simplices, self.corners, self._vertices,
+                self._packed, self._counts, self._since, values, self.density,
                 spatial.ids, spatial.weights, spatial.corners, spatial_values,
             )  # fmt: skip
+        return s
 
     def check_reach(self, x: float, y: float) -> None:
         """Refuse widths that are too small for a frame whose last pixel is (x, y)."""
@@ -170,47 +217,22 @@ class SpatialLattice(Lattice):
         self._enter(np.empty((len(y), len(x), 0), np.uint8), x, y)
         self._end()
 
-    def points(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> "Points":
-        """Other points in the same lattice; corners that hold nothing are added, with the value 0."""
-        others = SpatialLattice.__new__(SpatialLattice)
-        Lattice.__init__(others, self.sigmas)
-        others._begin(len(x) * len(y))
-        others._counts[1] = self.n_vertices
-        others._vertices = self._vertices
-        others._packed = self._packed
-        others._enter(np.empty((len(y), len(x), 0), np.uint8), x, y, may_add=False)
-        density = self.density
-        met = (others.weights * density[others.corners[others.ids]]).sum(axis=1, keepdims=True)
-        return Points(others.ids, others.weights / np.sqrt(met + TINY), others.corners)
+
+def _table(n_slots: int) -> NDArray[np.int64]:
+    """Empty: no number is below 1 (`Lattice._begin`)."""
+    return np.zeros((n_slots, 2), np.int64)
 
 
-@dataclass(frozen=True, eq=False)
-class Points:
-    """Points in a lattice that others made; slicing needs no more."""
-
-    ids: NDArray[np.int32]
-    """(n,) simplices."""
-    weights: NDArray[np.float32]
-    """(n, d + 1), normalised."""
-    corners: NDArray[np.int32]
-    """(simplices and more, d + 1)."""
-
-
-class _Table:
-    """Keys and ids of a hash table, at most half full."""
-
-    def __init__(self, n_slots: int) -> None:
-        self.keys: NDArray[np.int64] = np.empty(n_slots, np.int64)
-        self.ids: NDArray[np.int32] = np.full(n_slots, -1, np.int32)
-
-    def make_room(self, n_entries: int) -> None:
-        n_slots = len(self.ids)
-        while n_slots < 2 * n_entries:
-            n_slots *= 2
-        if n_slots > len(self.ids):
-            larger = _Table(n_slots)
-            moved(self.keys, self.ids, larger.keys, larger.ids)
-            self.keys, self.ids = larger.keys, larger.ids
+def _roomy(table: NDArray[np.int64], n_entries: int, since: int) -> NDArray[np.int64]:
+    """The table, or a larger one with all that it held, of which so many entries are at most a half."""
+    n_slots = len(table)
+    while n_slots < 2 * n_entries:
+        n_slots *= 2
+    if n_slots == len(table):
+        return table
+    larger = _table(n_slots)
+    moved(table, larger, since)
+    return larger
 
 
 def _longer(array: NDArray[Integer], n_used: int, n_more: int) -> NDArray[Integer]:
@@ -245,17 +267,19 @@ def blur(
 def normalise(
     ids: NDArray[np.int32],
     weights: NDArray[np.float32],
+    mass: NDArray[np.float32],
     corners: NDArray[np.int32],
     near: NDArray[np.int32],
     density: NDArray[np.float32],
     gain: np.float32,
 ) -> None:
-    """Multiply each point's weights by n_p = 1 / sqrt(L(1)_p); `density` becomes L(1) on the lattice."""
+    """Multiply each point's weights by n_p = 1 / sqrt(L(m)_p); `density` becomes L(m) on the lattice, m the mass."""
     n_corners = corners.shape[1]
     spare = np.empty_like(density)
     for p in range(ids.shape[0]):
+        stands_for = mass[p] if mass.shape[0] > 0 else np.float32(1)
         for k in range(n_corners):
-            density[corners[ids[p], k]] += weights[p, k]
+            density[corners[ids[p], k]] += weights[p, k] * stands_for
     blurred = blur(density, spare, near, gain)
     for p in range(ids.shape[0]):
         met = np.float32(0)

@@ -3,6 +3,9 @@
 A simplex that is met for the first time looks up its corners; every further pixel in it costs one look-up, or none
 when the pixel before or above lies in the same. The trap: nothing here grows. Who calls makes sure that there is
 room for a whole row of new simplices (`engines.crf.lattice`), so no write can go past an end.
+
+A table is (slots, 2) int64, at most half full: a key, and beside it a number that counts on from image to image, so
+that nothing needs clearing: an entry below `since` is as good as none.
 """
 
 import numpy as np
@@ -31,25 +34,23 @@ def _home(key: np.int64, n_slots: int) -> np.int64:
 
 
 @kernel
-def _found(key: np.int64, keys: NDArray[np.int64], ids: NDArray[np.int32]) -> np.int64:
+def _found(key: np.int64, table: NDArray[np.int64], since: int) -> np.int64:
     """The slot that holds the key, or the free one where it would be put."""
-    last = ids.shape[0] - 1
-    slot = _home(key, ids.shape[0])
-    while ids[slot] >= 0 and keys[slot] != key:
+    last = table.shape[0] - 1
+    slot = _home(key, table.shape[0])
+    while table[slot, 1] >= since and table[slot, 0] != key:
         slot = (slot + 1) & last
     return slot
 
 
 @kernel
-def moved(
-    keys: NDArray[np.int64], ids: NDArray[np.int32], to_keys: NDArray[np.int64], to_ids: NDArray[np.int32]
-) -> None:
+def moved(table: NDArray[np.int64], larger: NDArray[np.int64], since: int) -> None:
     """Put everything into a larger, empty table."""
-    for slot in range(ids.shape[0]):
-        if ids[slot] >= 0:
-            place = _found(keys[slot], to_keys, to_ids)
-            to_keys[place] = keys[slot]
-            to_ids[place] = ids[slot]
+    for slot in range(table.shape[0]):
+        if table[slot, 1] >= since:
+            place = _found(table[slot, 0], larger, since)
+            larger[place, 0] = table[slot, 0]
+            larger[place, 1] = table[slot, 1]
 
 
 @kernel
@@ -82,13 +83,12 @@ def enter(
     high_above: NDArray[np.int32],
     ids_above: NDArray[np.int32],
     ids: NDArray[np.int32],
-    simplex_keys: NDArray[np.int64],
-    simplex_ids: NDArray[np.int32],
+    simplices: NDArray[np.int64],
     corners: NDArray[np.int32],
-    vertex_keys: NDArray[np.int64],
-    vertex_ids: NDArray[np.int32],
+    table: NDArray[np.int64],
     vertices: NDArray[np.int64],
     counts: NDArray[np.int64],
+    since: int,
     may_add: bool,
 ) -> None:
     """Give each of n points the number of its simplex; see `Lattice` for the arrays.
@@ -97,6 +97,7 @@ def enter(
         low_above: empty, or as long as `low`: the row above, with `high_above` and `ids_above`.
         ids: filled: (n,).
         counts: [simplices, vertices]; grows.
+        since: what the numbers of this image begin at in the tables; those below are of images before.
         may_add: False: a corner that is no lattice point yet is the one past the last, whose value is always 0.
     """
     n_corners = corners.shape[1]
@@ -111,22 +112,22 @@ def enter(
                 last_id = ids_above[p]
             else:
                 name = (np.int64(last_high) << 32) | (np.int64(last_low) & np.int64(0xFFFFFFFF))
-                slot = _found(name, simplex_keys, simplex_ids)
-                if simplex_ids[slot] < 0:
+                slot = _found(name, simplices, since)
+                if simplices[slot, 1] < since:
                     simplex = np.int32(counts[0])
                     counts[0] += 1
-                    simplex_keys[slot] = name
-                    simplex_ids[slot] = simplex
+                    simplices[slot, 0] = name
+                    simplices[slot, 1] = since + simplex
                     key = _corner_keys(last_low, last_high, n_corners, axis_of)
                     for k in range(n_corners):
-                        place = _found(key, vertex_keys, vertex_ids)
-                        vertex = vertex_ids[place]
-                        if vertex < 0:
+                        place = _found(key, table, since)
+                        vertex = np.int32(table[place, 1] - since)
+                        if table[place, 1] < since:
                             vertex = np.int32(counts[1])
                             if may_add:
                                 counts[1] += 1
-                                vertex_keys[place] = key
-                                vertex_ids[place] = vertex
+                                table[place, 0] = key
+                                table[place, 1] = since + vertex
                                 vertices[vertex] = key
                         corners[simplex, k] = vertex
                         # To the corner of the next remainder: one along every axis, and d + 1 back along one.
@@ -134,7 +135,7 @@ def enter(
                         axis = axis_of[n_corners - 1 - k]
                         if axis < n_corners - 1:
                             key -= np.int64(n_corners) << (field * axis)
-                last_id = simplex_ids[slot]
+                last_id = np.int32(simplices[slot, 1] - since)
         ids[p] = last_id
 
 
@@ -147,21 +148,23 @@ def enter_rows(
     scale: NDArray[np.float32],
     ids: NDArray[np.int32],
     weights: NDArray[np.float32],
-    simplex_keys: NDArray[np.int64],
-    simplex_ids: NDArray[np.int32],
+    simplices: NDArray[np.int64],
     corners: NDArray[np.int32],
-    vertex_keys: NDArray[np.int64],
-    vertex_ids: NDArray[np.int32],
+    table: NDArray[np.int64],
     vertices: NDArray[np.int64],
     counts: NDArray[np.int64],
-    may_add: bool,
+    since: int,
 ) -> int:
     """Enter the pixels of an (h, w, 3) image, or of (h, w, 0) positions alone, from a row on; see `Lattice`.
+
+    Args:
+        x: (n, w) where the columns of a row lie; rows take turns, so that grids may be staggered.
+        y: (h,) where the rows lie.
 
     Returns:
         The first row that was not entered, for want of room; the image's height when all were.
     """
-    width = x.shape[0]
+    width = x.shape[1]
     n_corners = corners.shape[1]
     features = np.empty((4, width), np.float32)
     names = np.empty((2, 2, width), np.int32)
@@ -170,9 +173,10 @@ def enter_rows(
         n_simplices, n_vertices = counts[0] + width, counts[1] + width * n_corners
         if n_simplices > corners.shape[0] or n_vertices > vertices.shape[0]:
             return row
-        if 2 * n_simplices > simplex_ids.shape[0] or 2 * n_vertices > vertex_ids.shape[0]:
+        if 2 * n_simplices > simplices.shape[0] or 2 * n_vertices > table.shape[0]:
             return row
         low, high = names[row % 2, 0], names[row % 2, 1]
+        columns = x[row % x.shape[0]]
         for column in range(width):
             features[0, column] = y[row]
         if n_corners == 6:
@@ -180,16 +184,15 @@ def enter_rows(
                 features[1, column] = image_bgr[row, column, 0]
                 features[2, column] = image_bgr[row, column, 1]
                 features[3, column] = image_bgr[row, column, 2]
-            locate_5d(x, features[0], features[1], features[2], features[3], scale, low, high, found)
+            locate_5d(columns, features[0], features[1], features[2], features[3], scale, low, high, found)
         else:
-            locate_2d(x, features[0], scale, low, high, found)
+            locate_2d(columns, features[0], scale, low, high, found)
         start = row * width
         n_above = width if row > first_row else 0
         above = 1 - row % 2
         enter(
             low, high, names[above, 0, :n_above], names[above, 1, :n_above], ids[start - n_above : start],
-            ids[start : start + width], simplex_keys, simplex_ids, corners, vertex_keys, vertex_ids, vertices, counts,
-            may_add,
+            ids[start : start + width], simplices, corners, table, vertices, counts, since, True,
         )  # fmt: skip
         for k in range(n_corners):
             for column in range(width):
@@ -201,8 +204,8 @@ def enter_rows(
 def neighbours(
     vertices: NDArray[np.int64],
     n_vertices: int,
-    vertex_keys: NDArray[np.int64],
-    vertex_ids: NDArray[np.int32],
+    table: NDArray[np.int64],
+    since: int,
     near: NDArray[np.int32],
 ) -> None:
     """Fill `near` (d + 1, 2, n_vertices): who lies before and after along each axis; nobody is n_vertices."""
@@ -218,7 +221,7 @@ def neighbours(
             after[vertex] = n_vertices
         for vertex in range(n_vertices):
             key = vertices[vertex] + step
-            place = _found(key, vertex_keys, vertex_ids)
-            if vertex_ids[place] >= 0 and vertex_ids[place] < n_vertices:
-                before[vertex] = vertex_ids[place]
-                after[vertex_ids[place]] = vertex
+            number = table[_found(key, table, since), 1] - since
+            if number >= 0:
+                before[vertex] = number
+                after[number] = vertex

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engines.crf.compiled import kernel
 from engines.crf.lattice import blur
 
-__all__ = ["iterate", "signs"]
+__all__ = ["iterate", "settle", "signs"]
 
 CHUNK = 512
 LIMIT = np.float32(40)
@@ -120,6 +120,7 @@ def _splat(
 def iterate(
     z0: NDArray[np.float32],
     s: NDArray[np.float32],
+    mass: NDArray[np.float32],
     iterations: int,
     ids: NDArray[np.int32],
     weights: NDArray[np.float32],
@@ -131,13 +132,17 @@ def iterate(
     spatial_corners: NDArray[np.int32],
     spatial_near: NDArray[np.int32],
     spatial_gain: np.float32,
+    settled: NDArray[np.float32],
+    spatial_settled: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean field from the `s` that is given.
 
     Args:
         z0: (n,) log-odds of the unaries.
         s: (n,) Q_1 - Q_0 to start from; overwritten with the result.
+        mass: (n,) how many pixels each point stands for; empty: one each.
         gain: w1 times the lattice's gain; `spatial_gain` likewise with w2.
+        settled: (vertices + 1,) what points that no longer change have splatted, `spatial_settled` likewise; or empty.
 
     Returns:
         What the last step sliced: the blurred values of both lattices, (vertices + 1,); zeros without iterations.
@@ -149,9 +154,14 @@ def iterate(
     spatial_values, spatial_spare = np.zeros(n_spatial + 1, np.float32), np.empty(n_spatial + 1, np.float32)
     spatial_blurred = np.zeros(n_spatial + 1, np.float32)
     z = np.empty(CHUNK, np.float32)
+    heavy = np.empty(CHUNK, np.float32)
     for step in range(iterations + 1):
-        values[:] = 0
-        spatial_values[:] = 0
+        if settled.shape[0] > 0:
+            values[:] = settled
+            spatial_values[:] = spatial_settled
+        else:
+            values[:] = 0
+            spatial_values[:] = 0
         for start in range(0, n, CHUNK):
             end = min(n, start + CHUNK)
             part = s[start:end]
@@ -164,6 +174,10 @@ def iterate(
                 )  # fmt: skip
                 signs(odds, part)
             if step < iterations:
+                if mass.shape[0] > 0:
+                    for p in range(end - start):
+                        heavy[p] = part[p] * mass[start + p]
+                    part = heavy[: end - start]
                 _splat(
                     part, ids[start:end], weights[start:end], corners, values,
                     spatial_ids[start:end], spatial_weights[start:end], spatial_corners, spatial_values,
@@ -175,3 +189,30 @@ def iterate(
             blur(spatial_values, spatial_spare, spatial_near, spatial_gain)
             spatial_spare, spatial_blurred = spatial_blurred, spatial_spare
     return blurred, spatial_blurred
+
+
+@kernel
+def settle(
+    s: NDArray[np.float32],
+    mass: NDArray[np.float32],
+    certain: np.float32,
+    ids: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    corners: NDArray[np.int32],
+    values: NDArray[np.float32],
+    spatial_ids: NDArray[np.int32],
+    spatial_weights: NDArray[np.float32],
+    spatial_corners: NDArray[np.int32],
+    spatial_values: NDArray[np.float32],
+) -> None:
+    """Splat those of n points whose |s| is above `certain`."""
+    part = np.empty(CHUNK, np.float32)
+    for start in range(0, s.shape[0], CHUNK):
+        end = min(start + CHUNK, s.shape[0])
+        for p in range(end - start):
+            sign = s[start + p]
+            part[p] = sign * mass[start + p] if abs(sign) > certain else np.float32(0)
+        _splat(
+            part[: end - start], ids[start:end], weights[start:end], corners, values,
+            spatial_ids[start:end], spatial_weights[start:end], spatial_corners, spatial_values,
+        )  # fmt: skip

@@ -1,6 +1,6 @@
 """How fast is the dense CRF, and how near to pydensecrf? One core, side by side, on the same pictures.
 
-Each picture gets an unsure guess of its classes: colours clustered at an eighth of the size, blurred, noisy, enlarged.
+Each picture gets a rough guess of its classes (`guesses.py`); "hard" is the guess of which the CRF changes most.
 The methods take turns on it and are compared by the thread's own processor time. The trap: agreement with pydensecrf is
 not quality. What a CRF gains is asked of labelled sets: `python -m engines evaluate --crf`.
 """
@@ -21,8 +21,9 @@ from configs import ConfigError
 from engines.crf import PRESETS, open_solver
 from engines.machine import machine_facts
 from engines.metrics.boundary import BOUNDARY_PX, RADII_PX, matched_boundaries
+from pipeline.bench.guesses import of_an_object, of_colours
 
-__all__ = ["GOALS", "Row", "bench_crf", "guess", "photographs"]
+__all__ = ["GOALS", "Row", "Work", "bench_crf", "photographs"]
 
 Image = NDArray[np.uint8]
 SIZE = (640, 360)
@@ -38,6 +39,35 @@ GOALS: Mapping[str, Mapping[str, float]] = {
     "2 classes, deeplab, fast": {"ratio": 8, "agreement": 0.9985, "boundary_f": 0.99},
     "21 classes, crf-readme, exact": {"ratio": 2, "agreement": 0.9999},
 }
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all methods are given."""
+
+    n_classes: int
+    size: tuple[int, int]
+    preset: str
+    noise: float = 0.0
+    """Standard deviation of what is added to the picture, in levels."""
+    is_hard: bool = False
+    """The guess is unsure everywhere, not at the outline alone; so is every guess of more than two classes."""
+
+    @property
+    def name(self) -> str:
+        """As it stands in the table."""
+        name = f"{self.n_classes} classes, {self.size[0]}x{self.size[1]}, {ITERATIONS} iterations, {self.preset}"
+        name += f", noise {self.noise:g}" if self.noise else ""
+        return name + (", hard" if self.is_hard else "")
+
+    def given(self, picture: Image) -> tuple[Image, NDArray[np.float32]]:
+        """The image and the probabilities."""
+        image_bgr = np.asarray(cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA), np.uint8)
+        probs = of_colours(image_bgr, self.n_classes) if self.is_hard else of_an_object(image_bgr)
+        if self.noise:
+            grain = np.random.default_rng(1).normal(0, self.noise, image_bgr.shape)
+            image_bgr = np.clip(image_bgr + grain, 0, 255).astype(np.uint8)
+        return np.ascontiguousarray(image_bgr), probs
 
 
 @dataclass(frozen=True)
@@ -78,9 +108,10 @@ def bench_crf(sets: Path, rounds: int) -> tuple[dict[str, Any], str]:
     pictures = photographs(sets)
     rows: list[Row] = []
     for preset in ("crf-readme", "deeplab"):
-        for noise in (0.0, NOISE):
-            rows += _rows(pictures, 2, SIZE, preset, ("fast", "exact"), noise, rounds)
-    rows += _rows(pictures, N_MANY, MANY_SIZE, "crf-readme", ("exact", "fast"), 0.0, rounds)
+        rows += _rows(pictures, Work(2, SIZE, preset), ("fast", "exact"), rounds)
+        rows += _rows(pictures, Work(2, SIZE, preset, noise=NOISE), ("fast", "exact"), rounds)
+        rows += _rows(pictures, Work(2, SIZE, preset, is_hard=True), ("fast", "exact"), rounds)
+    rows += _rows(pictures, Work(N_MANY, MANY_SIZE, "crf-readme", is_hard=True), ("exact", "fast"), rounds)
     figures = {"machine": machine_facts(), "rounds": rounds, "goals": GOALS, "rows": [asdict(row) for row in rows]}
     return figures, _table(rows)
 
@@ -102,30 +133,6 @@ def photographs(sets: Path) -> dict[str, Image]:
     return {entry["name"]: np.ascontiguousarray(getattr(data, entry["skimage"])()[..., 2::-1]) for entry in named}
 
 
-def guess(image_bgr: Image, n_classes: int, seed: int = 0) -> NDArray[np.float32]:
-    """An unsure segmentation: (C, h, w) float32 probabilities, the same on every machine of one OpenCV.
-
-    Colours are clustered (k-means) at an eighth of the size; a pixel's scores are minus its squared distances to the
-    clusters, softened, with smooth noise, and enlarged bilinearly, as an engine's logits are.
-    """
-    height, width = image_bgr.shape[:2]
-    small = cv2.resize(image_bgr, (width // 8, height // 8), interpolation=cv2.INTER_AREA)
-    colours = cv2.cvtColor(cv2.GaussianBlur(small, (0, 0), 1.0), cv2.COLOR_BGR2Lab).reshape(-1, 3).astype(np.float32)
-    cv2.setRNGSeed(seed)
-    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
-    labels: Any = None
-    _, _, centres = cv2.kmeans(colours, n_classes, labels, stop, 2, cv2.KMEANS_PP_CENTERS)
-    distances = ((colours[:, None] - centres[None]) ** 2).sum(axis=2)
-    scores = -4 * distances / max(float(np.median(distances.max(axis=1))), 1.0)
-    planes = scores.T.reshape(n_classes, *small.shape[:2])
-    random = np.random.default_rng(seed)
-    noise = random.normal(0, 1, planes.shape).astype(np.float32)
-    planes = np.stack([plane + cv2.GaussianBlur(n, (0, 0), 1.5) * 2 for plane, n in zip(planes, noise, strict=True)])
-    large = np.stack([cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for plane in planes])
-    exponentials = np.exp(large - large.max(axis=0))
-    return np.ascontiguousarray(exponentials / exponentials.sum(axis=0), np.float32)
-
-
 @dataclass
 class _Turns:
     """The times and answers of one method."""
@@ -136,25 +143,13 @@ class _Turns:
     largest: float = 0.0
 
 
-def _rows(
-    pictures: Mapping[str, Image],
-    n_classes: int,
-    size: tuple[int, int],
-    preset: str,
-    methods: Sequence[str],
-    noise: float,
-    rounds: int,
-) -> list[Row]:
-    reference = open_solver("reference", PRESETS[preset])
-    solvers = {method: open_solver(method, PRESETS[preset]) for method in methods}
+def _rows(pictures: Mapping[str, Image], work: Work, methods: Sequence[str], rounds: int) -> list[Row]:
+    reference = open_solver("reference", PRESETS[work.preset])
+    solvers = {method: open_solver(method, PRESETS[work.preset]) for method in methods}
     turns = {method: _Turns([], [], []) for method in methods}
     reference_ms: list[float] = []
     for picture in pictures.values():
-        image_bgr = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-        probs = guess(image_bgr, n_classes)
-        if noise:
-            grain = np.random.default_rng(1).normal(0, noise, image_bgr.shape)
-            image_bgr = np.clip(image_bgr + grain, 0, 255).astype(np.uint8)
+        image_bgr, probs = work.given(picture)
         for solver in solvers.values():
             solver.mean_field(probs, image_bgr, ITERATIONS)  # compiles, and makes what depends on the size
         times: dict[str, list[float]] = {method: [] for method in ("reference", *methods)}
@@ -170,12 +165,10 @@ def _rows(
                     turn.ms.append(statistics.median(times[method]))
                     _compare(turn, refined, said)
         reference_ms.append(statistics.median(times["reference"]))
-    work = f"{n_classes} classes, {size[0]}x{size[1]}, {ITERATIONS} iterations, {preset}"
-    work += f", noise {noise:g}" if noise else ""
     told = statistics.mean(reference_ms)
     return [
         Row(
-            work, method, statistics.mean(turn.ms), told, told / statistics.mean(turn.ms),
+            work.name, method, statistics.mean(turn.ms), told, told / statistics.mean(turn.ms),
             statistics.mean(turn.agreements), statistics.mean(turn.boundary_fs), min(turn.agreements),
             min(turn.boundary_fs), turn.largest,
         )

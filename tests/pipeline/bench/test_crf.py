@@ -1,29 +1,33 @@
 """`bench crf`: what is compared, and on what."""
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from configs import ConfigError
-from pipeline.bench import crf
+from pipeline.bench import crf, guesses
 
 SETS = Path(__file__).parents[2] / "data" / "sets.yaml"
 
 
-def test_a_guess_is_unsure_and_the_same_each_time() -> None:
-    """Probabilities that add up to one, with both classes somewhere likely, and no chance in it."""
-    image_bgr = np.random.default_rng(0).integers(0, 60, (48, 64, 3)).astype(np.uint8)
-    image_bgr[:, 32:] += 150
+@pytest.mark.parametrize("guess", [guesses.of_an_object, lambda image_bgr: guesses.of_colours(image_bgr, 2)])
+def test_a_guess_is_unsure_and_the_same_each_time(guess: Callable[..., NDArray[np.float32]]) -> None:
+    """Probabilities that add up to one, right in the middle of both classes, and no chance in it."""
+    image_bgr = np.random.default_rng(0).integers(0, 60, (96, 128, 3)).astype(np.uint8)
+    image_bgr[24:72, 40:88] += 150
 
-    probs = crf.guess(image_bgr, 2)
+    probs = guess(image_bgr)
 
-    np.testing.assert_array_equal(probs, crf.guess(image_bgr, 2))
+    np.testing.assert_array_equal(probs, guess(image_bgr))
     np.testing.assert_allclose(probs.sum(axis=0), 1, atol=1e-5)
     labels = probs.argmax(axis=0)
-    assert 0.3 < labels.mean() < 0.7
-    assert (labels[:, :24] == labels[0, 0]).mean() > 0.8
+    inside, outside = labels[36:60, 52:76], labels[:, :8]
+    assert abs(inside.mean() - outside.mean()) > 0.6
+    assert 0.001 < probs.min() < 0.2
 
 
 def test_without_the_file_of_sets_the_way_out_is_told(tmp_path: Path) -> None:
