@@ -137,5 +137,6 @@ def planes_kernel(
         upper = a00 + (a01 - a00) * share_x
         lower = a10 + (a11 - a10) * share_x
         margin = upper[None, :] + (lower - upper)[None, :] * share_y
-        level = 255.0 / (1.0 + tl.exp(-margin)) + 0.5
+        # Below -80 the subject's share is 0 anyway, and exp stays finite.
+        level = 255.0 / (1.0 + tl.exp(-tl.maximum(margin, -80.0))) + 0.5
         tl.store(alpha + place, level.to(tl.uint8), is_shown)

@@ -12,11 +12,10 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", [75, 90])
-def test_kernels_become_machine_code_without_a_gpu(capability: int, tmp_path: Path) -> None:
-    """For a Turing card and for an H200, with the types and constants of real launches."""
+def test_kernels_become_machine_code_without_a_gpu(tmp_path: Path) -> None:
+    """For an H200, with the types and constants of real launches; other cards by hand, as the module says."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.engines.kernels.compiling", str(capability)],
+        [sys.executable, "-m", "tests.engines.kernels.compiling", "90"],
         cwd=ROOT, env={"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
