@@ -17,6 +17,7 @@ from tests.gpu.rows import Row, table
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_every_kernel_stands_beside_its_twin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Interpreted and tiny, it runs to its end; all agree, and no time is told."""
     code = main(

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_kernels_become_machine_code_without_a_gpu(tmp_path: Path) -> None:
     """For an H200, with the types and constants of real launches; other cards by hand, as the module says."""
     done = subprocess.run(
