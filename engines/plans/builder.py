@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from engines.errors import BuildError, EngineMismatch
+from engines.errors import BuildError, EngineError, EngineMismatch
 from engines.plans.cache import BuildFacts, Plan, PlanCache, PlanManifest
 from engines.plans.gpu import Gpu
 from engines.plans.key import Batches, PlanKey, PlanOptions, Target, key_of, source_of
@@ -167,6 +167,10 @@ def _interruptible(work: Callable[[Phases], _Made], watch: Callable[[Phases], No
     def run() -> None:
         try:
             made.append(work(phases))
+        except EngineError as error:
+            # Its traceback would keep the builder alive in a cycle of garbage, and a collection that strikes inside a
+            # call of the next build's logger would destroy it under TensorRT's own locks.
+            failed.append(error.with_traceback(None))
         except BaseException as error:  # noqa: BLE001  # raised below, where somebody hears it
             failed.append(error)
         finally:
@@ -185,7 +189,7 @@ def _interruptible(work: Callable[[Phases], _Made], watch: Callable[[Phases], No
         raise
     thread.join()
     if failed:
-        raise failed[0]
+        raise failed.pop()
     return made[0]
 
 

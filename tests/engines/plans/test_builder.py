@@ -1,5 +1,6 @@
 """Real plans by tensorrt_rtx, which needs no GPU to build: kept, found again, and refused with the node's name."""
 
+import gc
 import importlib.resources
 import os
 import signal
@@ -21,6 +22,7 @@ from engines.plans.builder import Built, build_plan, dynamic_batches
 from engines.plans.cache import PlanCache
 from engines.plans.key import Batches, PlanOptions, Target, key_of
 from engines.plans.library import LIBRARIES, Library
+from engines.plans.network import Parsed
 from engines.plans.progress import Phases
 from engines.spec import EngineSpec
 from tests.engines.plans.worlds import dynamic_graph, graph_with_unknown_operator, tiny_spec
@@ -129,6 +131,20 @@ def test_an_unknown_operator_is_named_with_its_node(spec: EngineSpec, cache: Pla
         built(strange, cache)
     assert not list(cache.folder.glob("*.plan"))
     assert not list(cache.folder.glob("*.json"))
+
+
+def test_a_refused_build_leaves_nothing_for_the_garbage_collector(spec: EngineSpec, cache: PlanCache) -> None:
+    """A builder that its own error keeps alive could be destroyed in the midst of the next build, under its locks."""
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(EngineMismatch) as held:
+            built(replace(spec, input=replace(spec.input, width=128)), cache)
+
+        assert held.value is not None
+        assert not [thing for thing in gc.get_objects() if isinstance(thing, Parsed)]
+    finally:
+        gc.enable()
 
 
 def test_a_file_that_is_no_graph_is_refused(spec: EngineSpec, cache: PlanCache, tmp_path: Path) -> None:
