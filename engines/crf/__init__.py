@@ -90,9 +90,17 @@ class Solver(Protocol):
     """One way to do mean field; keeps its memory, so one object a stream."""
 
     def mean_field(
-        self, probs: NDArray[np.float32], image_bgr: NDArray[np.uint8], iterations: int
+        self,
+        probs: NDArray[np.float32],
+        image_bgr: NDArray[np.uint8],
+        iterations: int,
+        start: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """(C, h, w) probabilities and (h, w, 3) image, both checked, to refined probabilities; a fresh array."""
+        """(C, h, w) probabilities and (h, w, 3) image, both checked, to refined probabilities; a fresh array.
+
+        Args:
+            start: (C, h, w) probabilities to start from; None: `probs`.
+        """
         ...
 
 

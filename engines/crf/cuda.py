@@ -45,24 +45,35 @@ class CudaCrf:
         self._bilateral: Embedding | None = None
 
     def mean_field(
-        self, probs: NDArray[np.float32], image_bgr: NDArray[np.uint8], iterations: int
+        self,
+        probs: NDArray[np.float32],
+        image_bgr: NDArray[np.uint8],
+        iterations: int,
+        start: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """(C, h, w) probabilities and (h, w, 3) image, both checked, to refined probabilities; a fresh array.
+
+        Args:
+            start: (C, h, w) probabilities to start from; None: `probs`.
 
         Raises:
             EngineError: the widths are too small for the image's size.
         """
         refined = self.mean_field_on_device(
-            torch.tensor(probs, device=self.device), torch.tensor(image_bgr, device=self.device), iterations
-        )
+            torch.tensor(probs, device=self.device), torch.tensor(image_bgr, device=self.device), iterations,
+            None if start is None else torch.tensor(start, device=self.device),
+        )  # fmt: skip
         return np.asarray(refined.cpu().numpy(), np.float32)
 
-    def mean_field_on_device(self, probs: torch.Tensor, image_bgr: torch.Tensor, iterations: int) -> torch.Tensor:
+    def mean_field_on_device(
+        self, probs: torch.Tensor, image_bgr: torch.Tensor, iterations: int, start: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """The same for tensors that lie on the device already; nothing but lengths comes back to the host.
 
         Args:
             probs: (C, h, w) float32, contiguous.
             image_bgr: (h, w, 3) uint8, contiguous.
+            start: (C, h, w) float32, contiguous; None: `probs`.
 
         Raises:
             EngineError: the widths are too small for the image's size.
@@ -75,7 +86,7 @@ class CudaCrf:
         lattice = self._joined(image_bgr, (height, width))
         line = line_length(n_classes)
         q = torch.zeros((height * width, line), device=self.device)
-        step_into(flat, None, lattice.corners, lattice.weights, q)
+        step_into(flat if start is None else start.reshape(n_classes, -1), None, lattice.corners, lattice.weights, q)
         values, spare = (torch.empty((lattice.near.shape[2], line), device=self.device) for _ in range(2))
         partial = torch.empty((lattice.bounds.shape[0], line), device=self.device)
         refined = torch.empty_like(flat)

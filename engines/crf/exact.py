@@ -33,11 +33,17 @@ class ExactCrf:
         self._at = (np.empty(0, np.float32), np.empty(0, np.float32))
 
     def mean_field(
-        self, probs: NDArray[np.float32], image_bgr: NDArray[np.uint8], iterations: int, drop_below: float = 0.0
+        self,
+        probs: NDArray[np.float32],
+        image_bgr: NDArray[np.uint8],
+        iterations: int,
+        start: NDArray[np.float32] | None = None,
+        drop_below: float = 0.0,
     ) -> NDArray[np.float32]:
         """(C, h, w) probabilities and (h, w, 3) image, both checked, to refined probabilities; a fresh array.
 
         Args:
+            start: (C, h, w) probabilities to start from; None: `probs`.
             drop_below: classes whose mean probability is below take no part; they come out as 0.
 
         Raises:
@@ -55,22 +61,27 @@ class ExactCrf:
             if len(kept) < 2:
                 kept = np.sort(np.argsort(means)[-2:])
         unary = np.log(np.maximum(probs[kept], SMALLEST_PROB)).reshape(len(kept), -1)
+        begin = None if start is None else start[kept].reshape(len(kept), -1)
         refined = np.zeros_like(probs)
         if len(kept) == 2:
-            one = self._two_classes(unary[1] - unary[0], iterations, spatial).reshape(height, width)
+            one = self._two_classes(unary[1] - unary[0], begin, iterations, spatial).reshape(height, width)
             refined[kept[1]] = one
             np.subtract(1, one, out=refined[kept[0]])
         else:
-            refined[kept] = self._many_classes(unary, iterations, spatial).reshape(len(kept), height, width)
+            refined[kept] = self._many_classes(unary, begin, iterations, spatial).reshape(len(kept), height, width)
         return refined
 
     def _two_classes(
-        self, log_odds: NDArray[np.float32], iterations: int, spatial: SpatialLattice
+        self,
+        log_odds: NDArray[np.float32],
+        begin: NDArray[np.float32] | None,
+        iterations: int,
+        spatial: SpatialLattice,
     ) -> NDArray[np.float32]:
         from engines.crf.two_classes import iterate
 
         lattice, params = self._lattice, self.params
-        s = np.tanh(log_odds / 2)
+        s = np.tanh(log_odds / 2) if begin is None else begin[1] - begin[0]
         iterate(
             log_odds, s, lattice.mass, iterations,
             lattice.ids, lattice.weights, lattice.corners, lattice.near, np.float32(params.w1) * lattice.gain,
@@ -80,7 +91,11 @@ class ExactCrf:
         return s * np.float32(0.5) + np.float32(0.5)
 
     def _many_classes(
-        self, log_probs: NDArray[np.float32], iterations: int, spatial: SpatialLattice
+        self,
+        log_probs: NDArray[np.float32],
+        begin: NDArray[np.float32] | None,
+        iterations: int,
+        spatial: SpatialLattice,
     ) -> NDArray[np.float32]:
         from engines.crf.lanes import LANES
         from engines.crf.many_classes import iterate
@@ -90,8 +105,11 @@ class ExactCrf:
         padded = np.full((-(-n_classes // LANES) * LANES, n), NO_LOG_PROB, np.float32)
         padded[:n_classes] = log_probs
         probs = np.zeros_like(padded)
-        np.exp(log_probs - log_probs.max(axis=0), out=probs[:n_classes])
-        probs /= probs.sum(axis=0)
+        if begin is None:
+            np.exp(log_probs - log_probs.max(axis=0), out=probs[:n_classes])
+        else:
+            probs[:n_classes] = begin
+        probs /= np.maximum(probs.sum(axis=0), SMALLEST_PROB)
         iterate(
             padded, probs, iterations,
             lattice.ids, lattice.weights, lattice.corners, lattice.near, np.float32(params.w1) * lattice.gain,

@@ -46,19 +46,26 @@ class FastCrf:
         self._sizes: _Sizes | None = None
 
     def mean_field(
-        self, probs: NDArray[np.float32], image_bgr: NDArray[np.uint8], iterations: int
+        self,
+        probs: NDArray[np.float32],
+        image_bgr: NDArray[np.uint8],
+        iterations: int,
+        start: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """(C, h, w) probabilities and (h, w, 3) image, both checked, to refined probabilities; a fresh array.
+
+        Args:
+            start: (C, h, w) probabilities to start from; None: `probs`.
 
         Raises:
             EngineError: the widths are too small for the image's size.
         """
         height, width = image_bgr.shape[:2]
         if len(probs) > 2 or min(height, width) < 2:
-            return self._many.mean_field(probs, image_bgr, iterations, drop_below=HARDLY)
+            return self._many.mean_field(probs, image_bgr, iterations, start, drop_below=HARDLY)
         if iterations == 0:
             return probs.copy()
-        s = self._signs(probs[0].ravel(), probs[1].ravel(), image_bgr, iterations)
+        s = self._signs(probs, image_bgr, iterations, probs if start is None else start)
         refined = np.empty_like(probs)
         np.multiply(s, np.float32(0.5), out=refined[1])
         refined[1] += np.float32(0.5)
@@ -66,9 +73,14 @@ class FastCrf:
         return refined
 
     def _signs(
-        self, probs_0: NDArray[np.float32], probs_1: NDArray[np.float32], image_bgr: NDArray[np.uint8], iterations: int
+        self,
+        probs: NDArray[np.float32],
+        image_bgr: NDArray[np.uint8],
+        iterations: int,
+        start: NDArray[np.float32],
     ) -> NDArray[np.float32]:
-        """(h w,) probabilities of both classes to Q_1 - Q_0, (h, w) float32."""
+        """As `mean_field`, to Q_1 - Q_0, (h, w) float32."""
+        probs_0, probs_1 = probs[0].ravel(), probs[1].ravel()
         height, width = image_bgr.shape[:2]
         if self._sizes is None or self._sizes.shape != (height, width):
             self._sizes = _Sizes(self.params.sigma_gamma, height, width)
@@ -82,8 +94,9 @@ class FastCrf:
         mass[:n_grid] = np.where(is_whole, np.float32(1), sizes.mass)
         lattice.build_mixed(image_bgr, sizes.x, sizes.y, sizes.grid, others, mass)
         s, values, spatial_values = self._iterate(
-            _log_odds(probs_0[points], probs_1[points]), probs_1[points] - probs_0[points], mass, others, iterations
-        )
+            _log_odds(probs_0[points], probs_1[points]), start[1].ravel()[points] - start[0].ravel()[points],
+            mass, others, iterations,
+        )  # fmt: skip
         small_s = s[:n_grid].reshape(len(sizes.y), -1).copy()
         staggered = small_s[1::2]
         staggered[:, 1:] = (staggered[:, 1:] + staggered[:, :-1]) / 2  # back to even columns

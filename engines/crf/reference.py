@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.crf import REMEDY, CrfParams
-from engines.errors import BackendUnavailable
+from engines.errors import BackendUnavailable, EngineError
 
 __all__ = ["ReferenceCrf", "mean_field"]
 
@@ -30,9 +30,15 @@ class ReferenceCrf:
         _densecrf()
 
     def mean_field(
-        self, probs: NDArray[np.float32], image_bgr: NDArray[np.uint8], iterations: int
+        self,
+        probs: NDArray[np.float32],
+        image_bgr: NDArray[np.uint8],
+        iterations: int,
+        start: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """See `Solver`."""
+        """See `Solver`; it cannot be told where to start."""
+        if start is not None:
+            raise EngineError("pydensecrf always starts from the unaries; leave `start` out, or take exact or fast")
         return mean_field(probs, image_bgr, self.params, iterations)
 
 

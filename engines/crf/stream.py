@@ -5,9 +5,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.crf import CrfParams, check_input, open_solver
+from engines.crf.memory import Memory
 from engines.errors import EngineError, InputSizeError
 
-__all__ = ["StreamCrf"]
+__all__ = ["WARM_ITERATIONS", "StreamCrf"]
+
+WARM_ITERATIONS = 2
+"""Steps from the frame before."""
+STEEPEST = 30.0
+"""Log-odds beyond this are 0 or 1 anyway; the exponential stays finite."""
 
 
 class StreamCrf:
@@ -20,15 +26,20 @@ class StreamCrf:
 
     def __init__(self, params: str | CrfParams = "crf-readme", iterations: int = 5, method: str = "exact") -> None:
         self.iterations = iterations
+        self.method = method
         self._solver = open_solver(method, params)
         self._probs = np.empty((0, 0, 0), np.float32)
 
-    def refine(self, logits: NDArray[np.floating], tensor_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def refine(
+        self, logits: NDArray[np.floating], tensor_bgr: NDArray[np.uint8], memory: Memory | None = None
+    ) -> NDArray[np.float32]:
         """Refine one frame.
 
         Args:
             logits: (C, h/4, w/4) float32 (float16 is taken too), before softmax.
             tensor_bgr: (h, w, 3) uint8, what the engine saw.
+            memory: of this frame's stream: where it has a past, `WARM_ITERATIONS` steps from there. None: every frame
+                by itself.
 
         Returns:
             (C, h, w) float32, sums to 1 over C; a fresh array.
@@ -44,10 +55,25 @@ class StreamCrf:
         shape = (logits.shape[0], height, width)
         if self._probs.shape != shape:
             self._probs = np.empty(shape, np.float32)
-        for plane, small in zip(self._probs, logits, strict=True):
-            cv2.resize(np.asarray(small, np.float32), (width, height), dst=plane, interpolation=cv2.INTER_LINEAR)
-        self._probs -= self._probs.max(axis=0)
-        np.exp(self._probs, out=self._probs)
-        self._probs /= self._probs.sum(axis=0)
+        if shape[0] == 2:
+            margin = np.subtract(logits[1], logits[0], dtype=np.float32)
+            one = cv2.resize(margin, (width, height), dst=self._probs[1], interpolation=cv2.INTER_LINEAR)
+            np.clip(one, -STEEPEST, STEEPEST, out=self._probs[1])
+            np.exp(self._probs[1], out=self._probs[1])
+            np.add(self._probs[1], 1, out=self._probs[0])
+            np.reciprocal(self._probs[0], out=self._probs[0])
+            np.subtract(1, self._probs[0], out=self._probs[1])
+        else:
+            for plane, small in zip(self._probs, logits, strict=True):
+                cv2.resize(np.asarray(small, np.float32), (width, height), dst=plane, interpolation=cv2.INTER_LINEAR)
+            self._probs -= self._probs.max(axis=0)
+            np.exp(self._probs, out=self._probs)
+            self._probs /= self._probs.sum(axis=0)
         check_input(self._probs, tensor_bgr)
-        return self._solver.mean_field(self._probs, tensor_bgr, self.iterations)
+        if memory is None:
+            return self._solver.mean_field(self._probs, tensor_bgr, self.iterations)
+        start = memory.start(self._probs, tensor_bgr)
+        steps = self.iterations if start is None else min(self.iterations, WARM_ITERATIONS)
+        refined = self._solver.mean_field(self._probs, tensor_bgr, steps, start)
+        memory.keep(refined)
+        return refined

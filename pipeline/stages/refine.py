@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from engines.crf.memory import Memory
 from engines.crf_gate import gate_of
 from engines.names import resolve
 from engines.spec import EngineSpec
@@ -100,7 +101,9 @@ class Refine(PlainStage):
             if "labels" in output.mask_planes:
                 self._writer.labels(steady, frame.plane("labels"))
             return
-        probs = self._crf.solver.refine(steady, tensor_bgr)
+        # `exact` is the same for a frame whatever came before it.
+        past = memory.crf if self._crf.solver.method == "fast" else None
+        probs = self._crf.solver.refine(steady, tensor_bgr, past)
         if "alpha" in output.mask_planes:
             np.copyto(frame.plane("alpha"), probs[output.subject] * 255.0 + 0.5, casting="unsafe")
         if "labels" in output.mask_planes:
@@ -150,6 +153,7 @@ class _Memory:
 
     def __init__(self, stability: float) -> None:
         self.fusion = TemporalFusion(stability)
+        self.crf = Memory()
         self._sequence: int | None = None
 
     def look_at(self, ticket: Ticket) -> None:
@@ -158,6 +162,7 @@ class _Memory:
         if before is not None and 0 < ticket.sequence - before <= LARGEST_GAP + 1 and not ticket.flags & TicketFlag.GAP:
             return
         self.fusion.reset()
+        self.crf.reset()
 
 
 def _crf_of(spec: EngineSpec, context: StageContext) -> _Crf:

@@ -117,9 +117,12 @@ class FakeCrf:
     def __init__(self, params: Any, iterations: int, method: str) -> None:
         self.asked = (params, iterations, method)
         self.method = method
+        self.is_warm = False
 
-    def refine(self, logits: Any, tensor_bgr: Any) -> Any:
+    def refine(self, logits: Any, tensor_bgr: Any, memory: Any = None) -> Any:
         del logits
+        assert (memory is not None) == (self.method == "fast" and self.is_warm), "fast alone starts from the past"
+        self.is_warm = True
         FakeCrf.now_ns += self.COSTS_MS[self.method] * 1_000_000
         subject = np.full(tensor_bgr.shape[:2], self.SAYS[self.method], np.float32)
         return np.stack([1 - subject, subject])

@@ -72,6 +72,16 @@ def test_one_solver_gives_every_frame_the_same_bits_again() -> None:
     np.testing.assert_array_equal(solver.mean_field(*frames[0], 0), frames[0][0])
 
 
+def test_steps_from_a_start_go_on_where_others_ended() -> None:
+    """One step and then another are two."""
+    solver = CudaCrf(PRESETS["deeplab"])
+    probs, image_bgr = disc(14, 18, 3)
+
+    gone_on = solver.mean_field(probs, image_bgr, 1, solver.mean_field(probs, image_bgr, 1))
+
+    np.testing.assert_allclose(gone_on, solver.mean_field(probs, image_bgr, 2), atol=1e-4)
+
+
 @pytest.mark.parametrize("width", [{"sigma_beta": 0.01}, {"sigma_alpha": 1e-5}, {"sigma_gamma": 1e-12}])
 def test_widths_without_names_are_refused(width: dict[str, Any]) -> None:
     """So narrow a kernel would have more lattice points than a key can name: said before anything is built."""

@@ -1,0 +1,73 @@
+"""What a stream's CRF remembers: the frame before, refined. Where nothing new is seen, mean field starts from there.
+
+Steps of mean field add up over frames, so that two a frame do where a single picture wants ten. The trap: mean field
+keeps what it started from where unaries say little, so the past counts only where motion explains the picture, and
+never across a cut.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.motion import Image, Planes, flow_of_luma, luma, places_of
+
+__all__ = ["Memory"]
+
+ERROR_LEVELS = 18
+"""Grey levels between a pixel and what motion brought there, from which something else is seen."""
+CUT_SHARE = 0.6
+"""When so much of the picture cannot be explained by motion, it is another shot."""
+
+
+class Memory:
+    """Of one stream; kept at the size at which flow is searched."""
+
+    def __init__(self) -> None:
+        self._luma: Image | None = None
+        self._now: Image | None = None
+        self._refined: Planes | None = None
+
+    def reset(self) -> None:
+        """Forget: the next frame has no past."""
+        self._luma = self._refined = None
+
+    def start(self, probs: NDArray[np.float32], image_bgr: Image) -> NDArray[np.float32] | None:
+        """Where mean field of the next frame may start.
+
+        Args:
+            probs: (C, h, w) float32, its unaries' probabilities.
+            image_bgr: (h, w, 3) uint8.
+
+        Returns:
+            (C, h, w) float32: the last refined frame, moved along, and `probs` where something else is seen; None
+            without a past.
+        """
+        before, refined = self._luma, self._refined
+        self._now = now = luma(image_bgr)
+        if before is None or refined is None or before.shape != now.shape or len(refined) != len(probs):
+            return None
+        x, y = places_of(flow_of_luma(before, now))
+        came = cv2.remap(before, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        is_new = (cv2.blur(cv2.absdiff(came, now), (3, 3)) > ERROR_LEVELS).astype(np.uint8)
+        if float(is_new.mean()) > CUT_SHARE:
+            return None
+        height, width = image_bgr.shape[:2]
+        start = np.empty_like(probs)
+        for plane, moved in zip(refined, start, strict=True):
+            small = cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            cv2.resize(small, (width, height), dst=moved, interpolation=cv2.INTER_LINEAR)
+        if is_new.any():
+            large = cv2.resize(is_new, (width, height), interpolation=cv2.INTER_NEAREST)
+            for plane, moved in zip(probs, start, strict=True):
+                cv2.copyTo(plane, large, moved)
+        return start
+
+    def keep(self, refined: NDArray[np.float32]) -> None:
+        """Remember the (C, h, w) answer for the frame that `start` was asked about."""
+        assert self._now is not None, "start() comes before keep()"
+        height, width = self._now.shape
+        if self._refined is None or self._refined.shape != (len(refined), height, width):
+            self._refined = np.empty((len(refined), height, width), np.float32)
+        for plane, small in zip(refined, self._refined, strict=True):
+            cv2.resize(plane, (width, height), dst=small, interpolation=cv2.INTER_AREA)
+        self._luma = self._now

@@ -1,0 +1,111 @@
+"""A stream's CRF starts from the frame before: what is brought over, and when nothing is."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engines.crf import open_solver
+from engines.crf.memory import Memory
+from engines.crf.stream import WARM_ITERATIONS, StreamCrf
+from engines.errors import EngineError
+from tests.engines.crf.scenes import disc
+
+compiled = pytest.mark.skipif(
+    importlib.util.find_spec("numba") is None, reason="needs numba (pip install 'segstream[crf]')"
+)
+pytestmark = [pytest.mark.crf, pytest.mark.timeout(600)]
+
+
+def _logits(probs: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.log(np.maximum(probs[:, ::4, ::4], 1e-5))
+
+
+def test_the_past_is_brought_to_where_it_is_now() -> None:
+    """A disc that moved by three pixels: its refined mask is moved along before it is a start."""
+    probs, image_bgr = disc(96, 128, 2)
+    sharp = (image_bgr[..., 1] > 120).astype(np.float32)
+    memory = Memory()
+
+    assert memory.start(probs, image_bgr) is None, "the first frame has no past"
+    memory.keep(np.stack([1 - sharp, sharp]))
+    moved = np.roll(image_bgr, 3, axis=1)
+    start = memory.start(probs, moved)
+
+    assert start is not None
+    off = np.abs(start[1] - np.roll(sharp, 3, axis=1)) > 0.5
+    assert off.mean() < 0.5 * (np.abs(start[1] - sharp) > 0.5).mean()
+
+
+def test_another_shot_has_no_past() -> None:
+    """A picture that motion cannot explain, a picture of another size, and a frame after a reset start anew."""
+    probs, image_bgr = disc(64, 64, 2)
+    memory = Memory()
+
+    def after(next_bgr: NDArray[np.uint8], reset: bool = False) -> NDArray[np.float32] | None:
+        memory.start(probs, image_bgr)
+        memory.keep(probs)
+        if reset:
+            memory.reset()
+        return memory.start(np.full((2, *next_bgr.shape[:2]), 0.5, np.float32), next_bgr)
+
+    assert after(image_bgr) is not None
+    assert after(255 - image_bgr) is None
+    assert after(image_bgr[:32, :32].copy()) is None
+    assert after(image_bgr, reset=True) is None
+
+
+def test_where_something_new_is_seen_the_unaries_are_the_start() -> None:
+    """A patch that was not there: the past does not speak for it."""
+    probs, image_bgr = disc(96, 96, 2)
+    memory = Memory()
+    memory.start(probs, image_bgr)
+    memory.keep(np.stack([np.ones((96, 96), np.float32), np.zeros((96, 96), np.float32)]))
+    new = image_bgr.copy()
+    new[4:24, 4:24] = 250
+
+    start = memory.start(probs, new)
+
+    assert start is not None
+    np.testing.assert_array_equal(start[:, 8:20, 8:20], probs[:, 8:20, 8:20])
+    assert start[1, 60:, 60:].max() < 0.01
+
+
+@compiled
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_steps_from_a_start_go_on_where_others_ended(n_classes: int) -> None:
+    """Three steps and then two are five."""
+    probs, image_bgr = disc(40, 52, n_classes)
+    solver = open_solver("exact", "deeplab")
+
+    begun = solver.mean_field(probs, image_bgr, 3)
+    gone_on = solver.mean_field(probs, image_bgr, 2, begun)
+
+    np.testing.assert_allclose(gone_on, solver.mean_field(probs, image_bgr, 5), atol=2e-3)
+
+
+@compiled
+@pytest.mark.parametrize("method", ["exact", "fast"])
+def test_a_still_stream_ends_where_ten_steps_end(method: str) -> None:
+    """Two steps a frame add up; a single frame of two would not be there yet."""
+    probs, image_bgr = disc(64, 80, 2)
+    logits, memory = _logits(probs), Memory()
+    stream = StreamCrf("crf-readme", 5, method)
+
+    for _ in range(6):
+        refined = stream.refine(logits, image_bgr, memory)
+
+    cold = StreamCrf("crf-readme", 10, method).refine(logits, image_bgr)
+    short = StreamCrf("crf-readme", WARM_ITERATIONS, method).refine(logits, image_bgr)
+    assert np.abs(refined - cold).mean() < 0.5 * np.abs(short - cold).mean()
+    assert (refined.argmax(axis=0) == cold.argmax(axis=0)).mean() >= 0.995
+
+
+def test_pydensecrf_says_that_it_cannot_be_told_where_to_start() -> None:
+    """A start that would be ignored in silence is refused."""
+    pytest.importorskip("pydensecrf", reason="needs pydensecrf (pip install 'segstream[crf]')")
+    probs, image_bgr = disc(16, 16, 2)
+
+    with pytest.raises(EngineError, match="always starts from the unaries"):
+        open_solver("reference", "deeplab").mean_field(probs, image_bgr, 2, probs)
