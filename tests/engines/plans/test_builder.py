@@ -134,7 +134,7 @@ def test_an_unknown_operator_is_named_with_its_node(spec: EngineSpec, cache: Pla
 
 
 def _n_parsed() -> int:
-    return sum(isinstance(thing, Parsed) for thing in gc.get_objects())
+    return sum(type(thing) is Parsed for thing in gc.get_objects())  # isinstance would ask lazy modules of torch
 
 
 def test_a_refused_build_leaves_nothing_for_the_garbage_collector(spec: EngineSpec, cache: PlanCache) -> None:
