@@ -280,6 +280,9 @@ def bench_matte(json_path: Path | None, **options: Any) -> None:
     "--sets", type=click.Path(path_type=Path, dir_okay=False), default=Path("tests/data/sets.yaml"), show_default=True
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Turns of each method.")
+@click.option("--engine", default="person", show_default=True, help="Whose masks of the clips are refined.")
+@click.option("--many", metavar="ENGINE", help="One of many classes, to be refined too.")
+@click.option("--max-frames", type=click.IntRange(min=2), default=60, show_default=True, help="Of each clip.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False))
 def bench_crf(json_path: Path | None, **options: Any) -> None:
     """How fast is the dense CRF, and how near to pydensecrf?"""

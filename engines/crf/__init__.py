@@ -77,7 +77,7 @@ METHODS = MappingProxyType(
         "reference": Method("pydensecrf", "engines.crf.reference:ReferenceCrf"),
         "exact": Method("numba", "engines.crf.exact:ExactCrf"),
         "fast": Method("numba", "engines.crf.fast:FastCrf"),
-        "cuda": Method("triton", "engines.crf.cuda:CudaCrf"),
+        "cuda": Method("triton", "engines.kernels.dense_crf:CudaCrf"),
     }
 )
 """reference: the authors' C++. exact: the same, compiled here. fast: half resolution, full at the contour. cuda: exact

@@ -1,13 +1,11 @@
 """How fast is the dense CRF, and how near to pydensecrf? One core, side by side, on the same pictures.
 
 Each picture gets a rough guess of its classes (`guesses.py`); "hard" is the guess of which the CRF changes most.
-The methods take turns on it and are compared by the thread's own processor time. The trap: agreement with pydensecrf is
+Beside them stand an engine's own probabilities, and clips. The trap: agreement with pydensecrf is
 not quality. What a CRF gains is asked of labelled sets: `python -m engines evaluate --crf`.
 """
 
-import statistics
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,21 +16,21 @@ import yaml
 from numpy.typing import NDArray
 
 from configs import ConfigError
-from engines.crf import PRESETS, open_solver
 from engines.machine import machine_facts
-from engines.metrics.boundary import BOUNDARY_PX, RADII_PX, matched_boundaries
+from pipeline.bench.crf_engines import clips_of, probabilities_of, video_row
+from pipeline.bench.crf_rows import ITERATIONS, Given, Row, rows_of, table_of
 from pipeline.bench.guesses import of_an_object, of_colours
 
-__all__ = ["GOALS", "Row", "Work", "bench_crf", "photographs"]
+__all__ = ["GOALS", "Work", "bench_crf", "photographs"]
 
 Image = NDArray[np.uint8]
 SIZE = (640, 360)
 """(width, height): a stream's engine is about as large."""
 MANY_SIZE = (512, 512)
-ITERATIONS = 5
 N_MANY = 21
 NOISE = 6.0
 """Standard deviation of the sensor noise that is reported beside the clean picture."""
+METHODS = ("fast", "exact")
 GOALS: Mapping[str, Mapping[str, float]] = {
     "2 classes, crf-readme, fast": {"ratio": 10, "agreement": 0.999, "worst": 0.998, "boundary_f": 0.99},
     "2 classes, crf-readme, exact": {"ratio": 3, "agreement": 0.9999, "worst": 0.9999, "boundary_f": 0.99},
@@ -60,8 +58,11 @@ class Work:
         name += f", noise {self.noise:g}" if self.noise else ""
         return name + (", hard" if self.is_hard else "")
 
-    def given(self, picture: Image) -> tuple[Image, NDArray[np.float32]]:
-        """The image and the probabilities."""
+    def given(self, pictures: Mapping[str, Image]) -> list[Given]:
+        """The images and the probabilities."""
+        return [self._given(picture) for picture in pictures.values()]
+
+    def _given(self, picture: Image) -> Given:
         image_bgr = np.asarray(cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA), np.uint8)
         probs = of_colours(image_bgr, self.n_classes) if self.is_hard else of_an_object(image_bgr)
         if self.noise:
@@ -70,32 +71,17 @@ class Work:
         return np.ascontiguousarray(image_bgr), probs
 
 
-@dataclass(frozen=True)
-class Row:
-    """One method at one work, against pydensecrf in the same run."""
-
-    work: str
-    method: str
-    ms: float
-    reference_ms: float
-    ratio: float
-    agreement: float
-    """Share of equal labels, the mean over the pictures."""
-    boundary_f: float
-    """Within 2 px, the mean over the pictures."""
-    worst: float
-    """The smallest share of equal labels."""
-    worst_boundary_f: float
-    largest_difference: float
-    """Of a probability, over all pictures."""
-
-
-def bench_crf(sets: Path, rounds: int) -> tuple[dict[str, Any], str]:
+def bench_crf(
+    sets: Path, rounds: int, *, engine: str = "person", many: str | None = None, max_frames: int = 60
+) -> tuple[dict[str, Any], str]:
     """Measure every method that we compiled against pydensecrf.
 
     Args:
         sets: a file like tests/data/sets.yaml.
         rounds: turns of each method on each picture.
+        engine: whose masks of the clips are refined, those of the file of sets that are there.
+        many: an engine of many classes, whose probabilities of the pictures are refined; None: without such a row.
+        max_frames: of each clip.
 
     Returns:
         The figures, and a table for people.
@@ -108,12 +94,21 @@ def bench_crf(sets: Path, rounds: int) -> tuple[dict[str, Any], str]:
     pictures = photographs(sets)
     rows: list[Row] = []
     for preset in ("crf-readme", "deeplab"):
-        rows += _rows(pictures, Work(2, SIZE, preset), ("fast", "exact"), rounds)
-        rows += _rows(pictures, Work(2, SIZE, preset, noise=NOISE), ("fast", "exact"), rounds)
-        rows += _rows(pictures, Work(2, SIZE, preset, is_hard=True), ("fast", "exact"), rounds)
-    rows += _rows(pictures, Work(N_MANY, MANY_SIZE, "crf-readme", is_hard=True), ("exact", "fast"), rounds)
+        for work in (
+            Work(2, SIZE, preset), Work(2, SIZE, preset, noise=NOISE), Work(2, SIZE, preset, is_hard=True),
+        ):  # fmt: skip
+            rows += rows_of(work.name, work.given(pictures), preset, METHODS, rounds)
+    work = Work(N_MANY, MANY_SIZE, "crf-readme", is_hard=True)
+    rows += rows_of(work.name, work.given(pictures), work.preset, METHODS, rounds)
+    if many is not None:
+        given = probabilities_of(many, pictures)
+        work_name = f"{len(given[0][1])} classes of {many}, {ITERATIONS} iterations, crf-readme"
+        rows += rows_of(work_name, given, "crf-readme", METHODS, rounds)
+    clips = clips_of(sets)
+    for preset in ("crf-readme", "deeplab") if clips else ():
+        rows.append(video_row(engine, clips, preset, max_frames))
     figures = {"machine": machine_facts(), "rounds": rounds, "goals": GOALS, "rows": [asdict(row) for row in rows]}
-    return figures, _table(rows)
+    return figures, table_of(rows)
 
 
 def photographs(sets: Path) -> dict[str, Image]:
@@ -131,74 +126,3 @@ def photographs(sets: Path) -> dict[str, Image]:
             "scikit-image installed"
         ) from error
     return {entry["name"]: np.ascontiguousarray(getattr(data, entry["skimage"])()[..., 2::-1]) for entry in named}
-
-
-@dataclass
-class _Turns:
-    """The times and answers of one method."""
-
-    ms: list[float]
-    agreements: list[float]
-    boundary_fs: list[float]
-    largest: float = 0.0
-
-
-def _rows(pictures: Mapping[str, Image], work: Work, methods: Sequence[str], rounds: int) -> list[Row]:
-    reference = open_solver("reference", PRESETS[work.preset])
-    solvers = {method: open_solver(method, PRESETS[work.preset]) for method in methods}
-    turns = {method: _Turns([], [], []) for method in methods}
-    reference_ms: list[float] = []
-    for picture in pictures.values():
-        image_bgr, probs = work.given(picture)
-        for solver in solvers.values():
-            solver.mean_field(probs, image_bgr, ITERATIONS)  # compiles, and makes what depends on the size
-        times: dict[str, list[float]] = {method: [] for method in ("reference", *methods)}
-        said = probs
-        for _ in range(rounds):
-            ms, said = _timed(reference, probs, image_bgr)
-            times["reference"].append(ms)
-            for method, solver in solvers.items():
-                ms, refined = _timed(solver, probs, image_bgr)
-                times[method].append(ms)
-                if len(times[method]) == rounds:
-                    turn = turns[method]
-                    turn.ms.append(statistics.median(times[method]))
-                    _compare(turn, refined, said)
-        reference_ms.append(statistics.median(times["reference"]))
-    told = statistics.mean(reference_ms)
-    return [
-        Row(
-            work.name, method, statistics.mean(turn.ms), told, told / statistics.mean(turn.ms),
-            statistics.mean(turn.agreements), statistics.mean(turn.boundary_fs), min(turn.agreements),
-            min(turn.boundary_fs), turn.largest,
-        )
-        for method, turn in turns.items()
-    ]  # fmt: skip
-
-
-def _timed(solver: Any, probs: NDArray[np.float32], image_bgr: Image) -> tuple[float, NDArray[np.float32]]:
-    start_ns = time.thread_time_ns()
-    refined = solver.mean_field(probs, image_bgr, ITERATIONS)
-    return (time.thread_time_ns() - start_ns) * 1e-6, refined
-
-
-def _compare(turn: _Turns, refined: NDArray[np.float32], said: NDArray[np.float32]) -> None:
-    ours, theirs = refined.argmax(axis=0).astype(np.uint8), said.argmax(axis=0).astype(np.uint8)
-    turn.agreements.append(float((ours == theirs).mean()))
-    counts = matched_boundaries(ours, theirs, len(refined))[RADII_PX.index(BOUNDARY_PX)].sum(axis=0)
-    right, drawn, found, true = (int(count) for count in counts)
-    precision, recall = right / max(drawn, 1), found / max(true, 1)
-    turn.boundary_fs.append(2 * precision * recall / max(precision + recall, 1e-9))
-    turn.largest = max(turn.largest, float(np.abs(refined - said).max()))
-
-
-def _table(rows: Sequence[Row]) -> str:
-    head = f"{'work':58} {'method':7} {'ms':>7} {'pyd ms':>7} {'ratio':>6}"
-    lines = [f"{head}  agreement (worst)    boundary F (worst)  max dQ"]
-    for row in rows:
-        lines.append(
-            f"{row.work:58} {row.method:7} {row.ms:7.1f} {row.reference_ms:7.1f} {row.ratio:5.1f}x  "
-            f"{row.agreement:8.3%} ({row.worst:8.3%})  {row.boundary_f:.4f} ({row.worst_boundary_f:.4f})  "
-            f"{row.largest_difference:.1e}"
-        )
-    return "\n".join(lines)

@@ -28,7 +28,7 @@ from engines.temporal import TemporalFusion
 from engines.temporal.lag import Lag, lag_of
 from engines.temporal.masks import MaskWriter
 from engines.temporal.mover import mover_frames
-from pipeline.sources import source_from_uri
+from pipeline.bench.pictures import pictures_of
 from pipeline.sources.demo import PORTRAIT
 
 __all__ = ["GOALS", "SPEEDS_PX_S", "bench_temporal"]
@@ -132,7 +132,7 @@ def bench_temporal(
 def _flicker(bench: _Bench, clip: str, max_frames: int) -> dict[str, Any]:
     # The raw labels take the place of the true ones: one tally then counts both on the same pixels.
     tally = TemporalTally(2)
-    for index, both in enumerate(bench.see(_pictures(clip, max_frames))):
+    for index, both in enumerate(bench.see(pictures_of(clip, max_frames))):
         tally.add(f"{index:06d}", both.picture_bgr, both.fused, both.raw)
     steadiness = tally.steadiness()
     flips = tally.flips.tolist()
@@ -201,20 +201,6 @@ def _lag_figures(lags: Sequence[Lag]) -> dict[str, float | int]:
     edge = np.percentile([lag.edge_px for lag in lags], 95)
     behind = statistics.fmean(lag.displacement_px for lag in lags)
     return {"displacement": float(displaced), "edge": float(edge), "mean_behind": behind, "n": len(lags)}
-
-
-def _pictures(clip: str, max_frames: int) -> Iterator[Image]:
-    source = source_from_uri(clip).open()
-    try:
-        for _ in range(max_frames):
-            grabbed = source.grab()
-            if grabbed is None:
-                return
-            picture_bgr = np.empty((source.format.height, source.format.width, 3), np.uint8)
-            grabbed.copy_into(picture_bgr)
-            yield picture_bgr
-    finally:
-        source.close()
 
 
 def _percentiles(values: Sequence[float]) -> dict[str, float]:

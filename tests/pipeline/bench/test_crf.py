@@ -42,11 +42,13 @@ def test_without_the_file_of_sets_the_way_out_is_told(tmp_path: Path) -> None:
     importlib.util.find_spec("numba") is None or importlib.util.find_spec("pydensecrf") is None,
     reason="needs numba and pydensecrf (pip install 'segstream[crf]')",
 )
-def test_every_method_has_a_row_beside_pydensecrf(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_method_has_a_row_beside_pydensecrf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Small pictures: exact has pydensecrf's labels, and every row says what it took and how far it is off."""
     monkeypatch.setattr(crf, "SIZE", (64, 48))
     monkeypatch.setattr(crf, "MANY_SIZE", (48, 48))
     monkeypatch.setattr(crf, "N_MANY", 4)
+
+    monkeypatch.setenv("SEGSTREAM_DATA", str(tmp_path))  # no clips there
 
     figures, table = crf.bench_crf(SETS, rounds=1)
 

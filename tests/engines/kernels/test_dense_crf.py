@@ -8,8 +8,8 @@ import torch
 
 from engines import kernels
 from engines.crf import PRESETS, CrfParams, explained, refine
-from engines.crf.cuda import CudaCrf
 from engines.errors import BackendUnavailable, EngineError, InputSizeError
+from engines.kernels.dense_crf import CudaCrf
 from tests.engines.crf.golden import CASES, PLACE, SIZE
 from tests.engines.crf.scenes import disc, noise
 
