@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from engines.crf import PRESETS, explained, open_solver
-from engines.crf.cuda import CudaCrf
+from engines.kernels.dense_crf import CudaCrf
 from tests.engines.crf.golden import CASES, PLACE, SIZE
 from tests.engines.crf.scenes import disc
 from tests.gpu.clock import launched
