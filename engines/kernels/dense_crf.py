@@ -86,14 +86,17 @@ class CudaCrf:
         lattice = self._joined(image_bgr, (height, width))
         line = line_length(n_classes)
         q = torch.zeros((height * width, line), device=self.device)
-        step_into(flat if start is None else start.reshape(n_classes, -1), None, lattice.corners, lattice.weights, q)
+        first = flat if start is None else start.reshape(n_classes, -1)
+        step_into(first, None, lattice.corners, lattice.weights, q, by_class=False)
         values, spare = (torch.empty((lattice.near.shape[2], line), device=self.device) for _ in range(2))
         partial = torch.empty((lattice.bounds.shape[0], line), device=self.device)
         refined = torch.empty_like(flat)
         for step in range(iterations):
             splat(q, lattice.points, lattice.shares, lattice.bounds, lattice.ends, partial, values)
             blurred = blur_axes(values, spare, lattice.near)
-            step_into(flat, blurred, lattice.corners, lattice.weights, refined if step == iterations - 1 else q)
+            is_last = step == iterations - 1
+            out = refined if is_last else q
+            step_into(flat, blurred, lattice.corners, lattice.weights, out, by_class=is_last)
         return refined.reshape(probs.shape)
 
     def _joined(self, image_bgr: torch.Tensor, size: tuple[int, int]) -> "_Joined":

@@ -36,6 +36,8 @@ def step_into(
     corners: torch.Tensor,
     weights: torch.Tensor,
     out: torch.Tensor,
+    *,
+    by_class: bool,
 ) -> None:
     """Write the next Q.
 
@@ -43,18 +45,18 @@ def step_into(
         probs: (C, n) float32, what the engine said.
         values: (V, L) float32, blurred, L >= C; None for the first Q, of the unaries alone.
         corners, weights: (n, corners) int32, float32.
-        out: (n, L) float32, of which C numbers a row are written; or (C, n) for the last step.
+        out: (n, L) float32, of which C numbers a row are written; (C, n) with `by_class`, as for the last step.
+        by_class: the layout of `out`. Its shape does not say it: with two pixels, two classes and L of 2 both are one.
 
     Raises:
         InputSizeError: shapes, types or devices that do not fit.
     """
     n_classes, n = probs.shape
     expect("probs", probs, [torch.float32], (None, None))
-    is_last = tuple(out.shape) == (n_classes, n)
-    expect("out", out, [torch.float32], (n_classes, n) if is_last else (n, None))
+    expect("out", out, [torch.float32], (n_classes, n) if by_class else (n, None))
     if values is not None:
         expect("values", values, [torch.float32], (None, None))
-    strides = (1, n) if is_last else (out.shape[1], 1)
+    strides = (1, n) if by_class else (out.shape[1], 1)
     _launch(probs, values, corners, weights, out, n_classes, strides, is_softmax=True)
 
 

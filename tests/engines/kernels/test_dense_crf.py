@@ -41,9 +41,9 @@ def test_cuda_is_the_plain_algorithm(n_classes: int, size: tuple[int, int]) -> N
     assert np.abs(refined - probs).max() > 0.1, "the CRF had something to do"
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 19), (3, 5)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (1, 19), (3, 5)])
 def test_the_smallest_images(shape: tuple[int, int]) -> None:
-    """One pixel, one row: as the plain algorithm has them."""
+    """One pixel, as many pixels as classes, one row: as the plain algorithm has them."""
     probs, image_bgr = noise(*shape, 2)
 
     refined = refine(probs, image_bgr, method="cuda")
