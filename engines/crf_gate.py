@@ -35,6 +35,10 @@ def gate_of(spec: EngineSpec) -> Gate:
     if setting == "none":
         if gain is None:
             return Gate(None, f"off: nobody measured whether it helps {spec.name} (engines tune-crf)")
+        if gain.size != spec.input.size:
+            return Gate(
+                None, f"off: nobody measured whether it helps {spec.name} at {spec.input.size} (engines tune-crf)"
+            )
         return Gate(None, f"off: it does not surely help {spec.name}: {gain.label}")
     if gain is not None and gain.size != spec.input.size:
         return Gate(None, f"off: it was tuned at {gain.size} and this graph is {spec.input.size} (engines tune-crf)")

@@ -54,6 +54,8 @@ class Pace:
 
     def __init__(self) -> None:
         self._block: _Block | None = None
+        self._seen: dict[int, tuple[int, int]] = {}
+        """Each stream's last frame of the block before: of several streams a block may have one frame each."""
         self._n_slow = 0
         self._is_settled = False
 
@@ -69,14 +71,14 @@ class Pace:
         """
         block = self._block
         if block is None:
-            block = self._block = _Block(began_ns)
+            block = self._block = _Block(began_ns, first=dict(self._seen))
         block.works_ns.append(ended_ns - began_ns)
         block.first.setdefault(stream, (sequence, captured_ns))
         block.last[stream] = (sequence, captured_ns)
         elapsed_ns = ended_ns - block.began_ns
         if elapsed_ns < BLOCK_NS or len(block.works_ns) < FEWEST_FRAMES:
             return None
-        self._block = None
+        self._block, self._seen = None, block.last
         was_settled, self._is_settled = self._is_settled, True
         seen = _judged(block, elapsed_ns) if was_settled else None
         self._n_slow = 0 if seen is None else self._n_slow + 1
@@ -88,6 +90,7 @@ class Pace:
     def start_anew(self) -> None:
         """Forget what was seen: the work is another from now on."""
         self._block, self._n_slow, self._is_settled = None, 0, False
+        self._seen = {}
 
 
 def _judged(block: _Block, elapsed_ns: int) -> TooSlow | None:

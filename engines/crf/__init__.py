@@ -41,15 +41,15 @@ __all__ = [
 class CrfParams(Options):
     """Weights and widths of the two kernels, with the names of the paper (eq. 3)."""
 
-    w1: float = Field(10.0, ge=0)
+    w1: float = Field(10.0, ge=0, le=1e6)
     """Weight of the appearance kernel: near and of similar colour."""
-    sigma_alpha: float = Field(80.0, gt=0)
+    sigma_alpha: float = Field(80.0, gt=0, le=1e6)
     """How near, in pixels."""
-    sigma_beta: float = Field(13.0, gt=0)
+    sigma_beta: float = Field(13.0, gt=0, le=1e6)
     """How similar, in steps of 255."""
-    w2: float = Field(3.0, ge=0)
+    w2: float = Field(3.0, ge=0, le=1e6)
     """Weight of the smoothness kernel: near, of whatever colour."""
-    sigma_gamma: float = Field(3.0, gt=0)
+    sigma_gamma: float = Field(3.0, gt=0, le=1e6)
     """How near, in pixels."""
 
 
@@ -176,8 +176,8 @@ def params_of(params: str | CrfParams) -> CrfParams:
 
 def check_input(probs: NDArray[np.float32], image_bgr: NDArray[np.uint8]) -> None:
     """Refuse what mean field would turn into nonsense; see `refine` for what is raised."""
-    if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:
-        raise InputSizeError(f"CRF image is {image_bgr.dtype} {image_bgr.shape}, expected uint8 (h, w, 3)")
+    if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8 or not image_bgr.size:
+        raise InputSizeError(f"CRF image is {image_bgr.dtype} {image_bgr.shape}, expected uint8 (h, w, 3), h and w > 0")
     if probs.ndim != 3 or probs.dtype != np.float32 or probs.shape[1:] != image_bgr.shape[:2]:
         height, width = image_bgr.shape[:2]
         raise InputSizeError(

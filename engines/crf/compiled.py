@@ -5,9 +5,11 @@ The trap: `fastmath` lets the compiler assume that nothing is NaN or infinite, s
 """
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,9 +21,17 @@ __all__ = ["cache_folder", "compiling_once", "intrinsic", "kernel"]
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 
+@cache
 def cache_folder() -> Path:
-    """Where compiled kernels are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segstream" / "numba"
+    """Where compiled kernels are kept: a folder for each state of the sources.
+
+    A kernel holds those that it calls, and numba asks only whether its own file has changed.
+    """
+    told = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        told.update(source.read_bytes())
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "segstream" / "numba" / told.hexdigest()[:16]
 
 
 def kernel(function: Kernel) -> Kernel:
@@ -30,7 +40,12 @@ def kernel(function: Kernel) -> Kernel:
     Raises:
         BackendUnavailable: numba is not installed.
     """
-    compiled: Kernel = _numba().njit(fastmath=True, cache=True, nogil=True, boundscheck=False)(function)
+    compiler = _numba().njit(fastmath=True, nogil=True, boundscheck=False)
+    compiled: Kernel = compiler(function)
+    try:
+        compiled.enable_caching()  # type: ignore[attr-defined]
+    except RuntimeError:  # nowhere to keep anything; then it is compiled in every process
+        pass
     return compiled
 
 

@@ -14,6 +14,7 @@ __all__ = ["SMALLEST_PROB", "ExactCrf"]
 
 SMALLEST_PROB = np.float32(1e-5)
 """Probabilities below are raised to this before the logarithm, as pydensecrf's own `unary_from_softmax` does."""
+WINNING = 0.5
 NONE = np.empty(0, np.float32)
 NO_LOG_PROB = np.float32(-1e4)
 """Of the classes that only pad a row."""
@@ -44,7 +45,7 @@ class ExactCrf:
 
         Args:
             start: (C, h, w) probabilities to start from; None: `probs`.
-            drop_below: classes whose mean probability is below take no part; they come out as 0.
+            drop_below: classes whose mean probability is below, and that win no pixel, take no part and come out as 0.
 
         Raises:
             EngineError: the widths are too small for the image's size.
@@ -56,8 +57,9 @@ class ExactCrf:
         self._lattice.build(image_bgr, *self._at)
         kept = np.arange(n_classes)
         if drop_below and n_classes > 2:
-            means = probs.reshape(n_classes, -1).mean(axis=1)
-            kept = np.flatnonzero(means >= drop_below)
+            flat = probs.reshape(n_classes, -1)
+            means = flat.mean(axis=1)
+            kept = np.flatnonzero((means >= drop_below) | (flat.max(axis=1) > WINNING))
             if len(kept) < 2:
                 kept = np.sort(np.argsort(means)[-2:])
         unary = np.log(np.maximum(probs[kept], SMALLEST_PROB)).reshape(len(kept), -1)
@@ -120,6 +122,7 @@ class ExactCrf:
     def _spatial_of(self, height: int, width: int) -> SpatialLattice:
         x, y = self._at
         if self._spatial is None or (len(y), len(x)) != (height, width):
-            self._at = (np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-            self._spatial = SpatialLattice(self.params.sigma_gamma, *self._at)
+            at = (np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+            self._spatial = SpatialLattice(self.params.sigma_gamma, *at)
+            self._at = at
         return self._spatial

@@ -29,7 +29,7 @@ UNSURE = 0.9
 CERTAIN = np.float32(0.99)
 """|Q_1 - Q_0| after two steps from which a point no longer changes."""
 HARDLY = 0.002
-"""Mean probability below which a class takes no part."""
+"""Mean probability below which a class that wins no pixel takes no part."""
 
 
 class FastCrf:
@@ -168,7 +168,8 @@ class FastCrf:
         n_most = int(MOST_WHOLE * sure.size)
         is_whole: NDArray[np.bool_] = sure < SURE
         if np.count_nonzero(is_whole) > n_most:
-            is_whole = sure < np.partition(sure, n_most)[n_most]
+            is_whole = np.zeros(sure.shape, np.bool_)
+            is_whole[np.argpartition(sure, n_most)[:n_most]] = True
         return is_whole
 
     def _band(self, small_s: NDArray[np.float32], s: NDArray[np.float32]) -> NDArray[np.bool_]:

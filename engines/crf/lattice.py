@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engines.crf import CrfParams
 from engines.crf.compiled import kernel
-from engines.crf.simplices import LARGEST, lifted_scale
+from engines.crf.simplices import LARGEST, LARGEST_2D, lifted_scale
 from engines.crf.table import enter_rows, moved, neighbours
 from engines.errors import EngineError
 
@@ -200,12 +200,8 @@ class BilateralLattice(Lattice):
         """Refuse widths that are too small for a frame whose last pixel is (x, y)."""
         reach = np.array([x, y, 255, 255, 255]) @ np.array(self.scale, float)
         reach = max(reach, *(np.array([1, 2, 3, 4, 5]) * self.scale * [x, y, 255, 255, 255]))
-        if reach > LARGEST:
-            widths = f"sigma_alpha {self.params.sigma_alpha:g} and sigma_beta {self.params.sigma_beta:g}"
-            raise EngineError(
-                f"CRF widths {widths} are too small for a frame of {x + 1:.0f}x{y + 1:.0f}: "
-                f"{reach / LARGEST:.1f} times what the lattice can name; make them wider"
-            )
+        widths = f"sigma_alpha {self.params.sigma_alpha:g} and sigma_beta {self.params.sigma_beta:g}"
+        _refuse_beyond(LARGEST, float(reach), widths, x, y)
 
 
 class SpatialLattice(Lattice):
@@ -213,9 +209,21 @@ class SpatialLattice(Lattice):
 
     def __init__(self, sigma_px: float, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
         super().__init__((sigma_px, sigma_px))
+        right, below = float(x[-1]) * float(self.scale[0]), float(y[-1]) * float(self.scale[1])
+        _refuse_beyond(
+            LARGEST_2D, max(right + below, 2 * below), f"sigma_gamma {sigma_px:g}", float(x[-1]), float(y[-1])
+        )
         self._begin(len(x) * len(y))
         self._enter(np.empty((len(y), len(x), 0), np.uint8), x, y)
         self._end()
+
+
+def _refuse_beyond(largest: int, reach: float, widths: str, x: float, y: float) -> None:
+    if not reach <= largest:  # written so that NaN fails too
+        raise EngineError(
+            f"CRF widths {widths} are too small for a frame of {x + 1:.0f}x{y + 1:.0f}: "
+            f"{reach / largest:.1f} times what the lattice can name; make them wider"
+        )
 
 
 def _table(n_slots: int) -> NDArray[np.int64]:

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from engines.crf.compiled import kernel
 
-__all__ = ["LARGEST", "lifted_scale", "locate_2d", "locate_5d"]
+__all__ = ["LARGEST", "LARGEST_2D", "lifted_scale", "locate_2d", "locate_5d"]
 
 LARGEST = 250
-"""Steps of d + 1 that a lifted coordinate may be away from zero."""
+"""Steps of d + 1 that a lifted coordinate may be away from zero, with five axes."""
+LARGEST_2D = 1 << 16
+"""With two axes: what a float32 still tells apart."""
 
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 TWO, THREE, FOUR, FIVE, SIX = np.float32(2), np.float32(3), np.float32(4), np.float32(5), np.float32(6)

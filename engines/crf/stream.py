@@ -12,6 +12,8 @@ __all__ = ["WARM_ITERATIONS", "StreamCrf"]
 
 WARM_ITERATIONS = 2
 """Steps from the frame before."""
+LARGEST = 1e4
+"""Logits beyond this say no more."""
 STEEPEST = 30.0
 """Log-odds beyond this are 0 or 1 anyway; the exponential stays finite."""
 
@@ -56,7 +58,8 @@ class StreamCrf:
         if self._probs.shape != shape:
             self._probs = np.empty(shape, np.float32)
         if shape[0] == 2:
-            margin = np.subtract(logits[1], logits[0], dtype=np.float32)
+            margin = np.clip(logits[1], -LARGEST, LARGEST) - np.clip(logits[0], -LARGEST, LARGEST)
+            margin = np.asarray(margin, np.float32)
             one = cv2.resize(margin, (width, height), dst=self._probs[1], interpolation=cv2.INTER_LINEAR)
             np.clip(one, -STEEPEST, STEEPEST, out=self._probs[1])
             np.exp(self._probs[1], out=self._probs[1])
@@ -65,7 +68,8 @@ class StreamCrf:
             np.subtract(1, self._probs[0], out=self._probs[1])
         else:
             for plane, small in zip(self._probs, logits, strict=True):
-                cv2.resize(np.asarray(small, np.float32), (width, height), dst=plane, interpolation=cv2.INTER_LINEAR)
+                within = np.asarray(np.clip(small, -LARGEST, LARGEST), np.float32)
+                cv2.resize(within, (width, height), dst=plane, interpolation=cv2.INTER_LINEAR)
             self._probs -= self._probs.max(axis=0)
             np.exp(self._probs, out=self._probs)
             self._probs /= self._probs.sum(axis=0)

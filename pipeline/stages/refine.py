@@ -55,9 +55,10 @@ class Refine(PlainStage):
     def prepare(self, settings: Settings) -> "_Prepared":
         """Learn the engine's classes, and with `crf: auto` what its manifest says of a CRF."""
         spec = resolve(settings.engine)
-        crf = self._crfs.get(settings.engine)
+        key = repr(spec)  # an engine has several names
+        crf = self._crfs.get(key)
         if crf is None:
-            crf = self._crfs[settings.engine] = _crf_of(spec, self.context)
+            crf = self._crfs[key] = _crf_of(spec, self.context)
         return _Prepared(spec, crf)
 
     def use(self, prepared: Any) -> None:
@@ -186,5 +187,7 @@ def _crf_of(spec: EngineSpec, context: StageContext) -> _Crf:
 
 
 def _warm_up(solver: "StreamCrf", n_classes: int) -> None:
-    """Load the compiled kernels now, on the smallest picture; at the first frame a stream would stand still for it."""
-    solver.refine(np.zeros((n_classes, 4, 4), np.float32), np.zeros((16, 16, 3), np.uint8))
+    """Load the compiled kernels now, on a tiny picture; at the first frame a stream would stand still for it."""
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 1, (n_classes, 4, 4)).astype(np.float32)
+    solver.refine(logits, random.integers(0, 256, (16, 16, 3)).astype(np.uint8))

@@ -1,5 +1,7 @@
 """Wheels that a GPU machine lacks, made importable without installing anything."""
 
+import atexit
+import shutil
 import sys
 import tempfile
 import zipfile
@@ -22,7 +24,8 @@ def add_packages(folder: Path) -> list[str]:
     wheels = sorted(folder.glob("*.whl"))
     place = folder
     if wheels:
-        place = Path(tempfile.mkdtemp(prefix="segstream-packages-"))
+        place = Path(tempfile.mkdtemp(prefix="gpu-report-packages-"))
+        atexit.register(shutil.rmtree, place, ignore_errors=True)
         for wheel in wheels:
             with zipfile.ZipFile(wheel) as archive:
                 archive.extractall(place)

@@ -93,6 +93,23 @@ def test_two_sources_share_the_stage() -> None:
     assert together.interval_ms == pytest.approx(interval_ms / 2)
 
 
+@pytest.mark.parametrize(("n_streams", "work_ms"), [(2, 600), (4, 260), (8, 126)])
+def test_several_streams_that_are_very_slow_are_too_slow(n_streams: int, work_ms: float) -> None:
+    """A second has one frame of each: how often they come is known from the second before."""
+    pace, now_ns = Pace(), 0.0
+
+    for index in range(60 * n_streams):
+        sequence = int(now_ns / MS / 33.3)
+        began_ns, now_ns = now_ns, now_ns + work_ms * MS
+        seen = pace.look(index % n_streams, sequence, int(sequence * 33.3 * MS), int(began_ns), int(now_ns))
+        if seen is not None:
+            break
+
+    assert seen is not None
+    assert seen.interval_ms == pytest.approx(33.3 / n_streams, rel=0.1)
+    assert now_ns < 10e9
+
+
 def test_very_slow_work_is_judged_by_six_frames() -> None:
     """Four seconds a frame are bad enough; nobody waits for more of them than needed."""
     assert watched(Pace(), 4000, 33.3, 4.5 * 4) is None

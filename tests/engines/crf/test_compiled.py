@@ -172,8 +172,39 @@ def test_classes_that_hardly_occur_can_be_left_out() -> None:
     np.testing.assert_allclose(refined[:4], refine(probs, image_bgr, params="deeplab", method="exact")[:4], atol=2e-3)
 
 
+def test_a_small_object_is_no_class_that_hardly_occurs() -> None:
+    """A class that wins a few pixels takes part, however small its mean."""
+    probs, image_bgr = disc(64, 80, 3)
+    sure = np.zeros_like(probs)
+    sure[:, 2:5, 2:5] = np.array([0.005, 0.99, 0.005], np.float32)[:, None, None]
+    elsewhere = np.array([0.9995, 0.0001, 0.0004], np.float32)[:, None, None]
+    probs = np.ascontiguousarray(np.where(sure.any(axis=0), sure, elsewhere), np.float32)
+    image_bgr[2:5, 2:5] = (0, 0, 255)
+
+    exact, fast = (refine(probs, image_bgr, params="deeplab", method=method) for method in ("exact", "fast"))
+
+    assert probs[1].mean() < 0.002
+    assert (exact.argmax(axis=0) == 1).sum() == 9
+    np.testing.assert_array_equal(fast.argmax(axis=0), exact.argmax(axis=0))
+
+
+def test_after_a_refusal_the_size_before_still_works() -> None:
+    """What a solver keeps of a size is there whole or not at all."""
+    from engines.crf.exact import ExactCrf
+
+    solver = ExactCrf(CrfParams(sigma_gamma=2e-4))
+    small, large = disc(8, 8, 2), disc(40, 52, 2)
+    before = solver.mean_field(*small, 2)
+
+    for _ in range(2):
+        with pytest.raises(EngineError, match="sigma_gamma"):
+            solver.mean_field(*large, 2)
+
+    np.testing.assert_array_equal(solver.mean_field(*small, 2), before)
+
+
 @pytest.mark.parametrize("method", ["exact", "fast"])
-@pytest.mark.parametrize("width", [{"sigma_beta": 0.05}, {"sigma_alpha": 0.001}])
+@pytest.mark.parametrize("width", [{"sigma_beta": 0.05}, {"sigma_alpha": 0.001}, {"sigma_gamma": 1e-7}])
 def test_widths_without_names_are_refused(width: dict[str, Any], method: str) -> None:
     """So narrow a kernel would have more lattice points than the tables can name: said before anything is written."""
     probs, image_bgr = disc(40, 52, 2)
