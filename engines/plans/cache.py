@@ -2,14 +2,18 @@
 
 The manifest is renamed into place last and names the plan's file and hash, so at any moment either the old pair or the
 new one is whole, whoever is killed when. Builders of one key take turns under a file lock, which dies with its holder.
-The trap: what was checked is what must be opened, so `Plan.load` gives the bytes that it hashed, not a path.
+The trap: what was checked is what must be opened, so `Plan.load` gives the bytes that it hashed, not a path; and the
+owner and mode that are checked are those of the open file, not of what its name may lead to a moment later.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +27,7 @@ from engines.plans.key import PlanKey, build_command, differences
 __all__ = ["BuildFacts", "Plan", "PlanCache", "PlanManifest", "plan_at", "plan_folders"]
 
 SCHEMA_VERSION = 1
+_PLAN_NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{8}\.plan")
 
 
 class BuildFacts(Options):
@@ -72,19 +77,18 @@ class Plan:
     @property
     def remedy(self) -> str:
         """The command that replaces it."""
-        return f"{build_command(self.manifest.source, self.manifest.key)} --force"
+        folder = self.manifest_path.parent.resolve()
+        out = "" if folder == plan_folders()[-1].resolve() else f" --out {shlex.quote(str(folder))}"
+        return f"{build_command(self.manifest.source, self.manifest.key)}{out} --force"
 
     def load(self) -> bytes:
         """The plan's bytes, which are those that were written.
 
         Raises:
-            EngineMismatch: missing, truncated, changed, or open to changes by other users.
+            EngineMismatch: missing, unreadable, truncated, changed, or open to changes by other users.
         """
         try:
-            with self.path.open("rb") as file:
-                for path, mode in ((self.path, os.fstat(file.fileno())), (self.path.parent, self.path.parent.stat())):
-                    _refuse_writable(path, mode.st_mode)
-                data = file.read()
+            data = _read_ours(self.path)
         except FileNotFoundError:
             now = plan_at(self.manifest_path)
             if now.manifest != self.manifest:  # replaced since it was found; the new one is as good
@@ -117,7 +121,7 @@ class PlanCache:
             EngineMismatch: there is a manifest under this key that is damaged, or was edited.
         """
         path = self.folder / f"{key.digest}.json"
-        if not path.is_file():
+        if not os.path.lexists(path):
             return None
         plan = plan_at(path)
         found = differences(plan.manifest.key, key)
@@ -170,14 +174,14 @@ def plan_at(path: Path) -> Plan:
         EngineMismatch: no manifest of ours vouches for it, or its key is not the one that names it.
     """
     manifest_path = path if path.suffix == ".json" else path.with_name(f"{path.stem.partition('-')[0]}.json")
-    if not manifest_path.is_file():
+    try:
+        manifest = PlanManifest.model_validate(json.loads(_read_ours(manifest_path).decode()))
+    except FileNotFoundError:
         raise EngineMismatch(
             f"{path} has no manifest {manifest_path.name} beside it; a plan is native code, and only plans that were "
             "built here are opened: python -m engines build ENGINE"
-        )
-    try:
-        manifest = PlanManifest.model_validate(json.loads(manifest_path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
+        ) from None
+    except (ValueError, ValidationError) as error:
         first = str(error).splitlines()[0]
         raise EngineMismatch(
             f"{manifest_path}: not the manifest of a plan ({first}); remove it and build again: python -m engines build"
@@ -185,8 +189,8 @@ def plan_at(path: Path) -> Plan:
     plan = Plan(manifest_path, manifest)
     if manifest.key.digest != manifest_path.stem:
         raise EngineMismatch(f"{manifest_path} was changed: its key is no longer the one that names it; {plan.remedy}")
-    if Path(manifest.plan).name != manifest.plan:
-        raise EngineMismatch(f"{manifest_path} names a plan in another folder ({manifest.plan}); {plan.remedy}")
+    if not _PLAN_NAME.fullmatch(manifest.plan):
+        raise EngineMismatch(f"{manifest_path} names {manifest.plan!r}, which is no name of a plan; {plan.remedy}")
     if path.suffix != ".json" and path.name != manifest.plan:
         raise EngineMismatch(f"{path} is not the plan that {manifest_path.name} vouches for; {plan.remedy}")
     return plan
@@ -218,8 +222,42 @@ def write_whole(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
-def _refuse_writable(path: Path, mode: int) -> None:
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+def _read_ours(path: Path) -> bytes:
+    """A file that nobody but this user and root can have written, in a folder of which the same is true.
+
+    Raises:
+        FileNotFoundError: there is none.
+        EngineMismatch: no plain file, not readable, or another user owns it or the folder, or may write there.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe must not be waited for
+        try:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
+                raise EngineMismatch(f"{path} is not a plain file; remove it and build again: python -m engines build")
+            _refuse_others(path.parent, path.parent.stat())
+            _refuse_others(path, found)
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(handle)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        why = "a link" if error.errno == errno.ELOOP else error.strerror
         raise EngineMismatch(
-            f"{path} can be written by every user of this machine, and a plan is native code; chmod o-w {path}"
+            f"{path} cannot be read ({why}); only plain files of your own are opened: python -m engines build"
+        ) from error
+
+
+def _refuse_others(path: Path, found: os.stat_result) -> None:
+    here = shlex.quote(str(path))
+    if found.st_uid not in (0, os.geteuid()):
+        raise EngineMismatch(
+            f"{path} belongs to user {found.st_uid}, and a plan is native code: only plans of your own or of root are "
+            "opened; build it again: python -m engines build"
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise EngineMismatch(
+            f"{path} can be written by other users of this machine, and a plan is native code; chmod go-w {here}"
         )

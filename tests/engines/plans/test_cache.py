@@ -1,9 +1,11 @@
 """Plans that are kept: found by their key alone, refused when anything about them has changed, whole at any moment."""
 
+import errno
 import json
 import multiprocessing
 import os
 import signal
+import stat
 import time
 from pathlib import Path
 
@@ -92,17 +94,80 @@ def test_a_plan_that_is_gone_is_refused_by_name(cache: PlanCache, spec: EngineSp
         found(cache, spec).load()
 
 
-def test_a_plan_that_anybody_may_change_is_refused(cache: PlanCache, spec: EngineSpec) -> None:
-    """File and folder: whoever can write there could have native code run as another user."""
+@pytest.mark.parametrize("bit", [stat.S_IWOTH, stat.S_IWGRP, stat.S_IWOTH | stat.S_ISVTX])
+def test_a_plan_that_others_may_change_is_refused(cache: PlanCache, spec: EngineSpec, bit: int) -> None:
+    """Folder, manifest and plan: whoever can write there could have native code run as another user."""
     plan = kept(cache, key(spec))
 
-    for path, mode in ((plan.path, 0o666), (cache.folder, 0o777)):
+    for path in (plan.path, plan.manifest_path, cache.folder):
         before = path.stat().st_mode
-        path.chmod(mode)
-        with pytest.raises(EngineMismatch, match=f"chmod o-w {path}"):
+        path.chmod(before | bit)
+        with pytest.raises(EngineMismatch, match=f"chmod go-w {path}"):
             found(cache, spec).load()
         path.chmod(before)
     assert found(cache, spec).load() == CODE
+
+
+@pytest.mark.parametrize("what", ["path", "manifest_path", "folder"])
+def test_a_plan_of_another_user_is_refused(
+    cache: PlanCache, spec: EngineSpec, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner could write it at any time, whatever its mode says now."""
+    plan = kept(cache, key(spec))
+    if os.geteuid() == 0:  # root can give files away; anybody else becomes the stranger
+        os.chown(cache.folder if what == "folder" else getattr(plan, what), 12345, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+
+    with pytest.raises(EngineMismatch, match=r"belongs to user .* only plans of your own or of root are opened"):
+        found(cache, spec).load()
+
+
+def test_what_is_no_plain_file_is_refused_by_name(cache: PlanCache, spec: EngineSpec, tmp_path: Path) -> None:
+    """A link leads where others may write; a folder or a file without permission is not Python's error to tell."""
+    plan = kept(cache, key(spec))
+    elsewhere = tmp_path / "elsewhere"
+    for path in (plan.path, plan.manifest_path):
+        path.rename(elsewhere)
+        path.symlink_to(elsewhere)
+        with pytest.raises(EngineMismatch, match=f"{path.name} cannot be read .a link"):
+            found(cache, spec).load()
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(EngineMismatch, match=f"{path.name} is not a plain file"):
+            found(cache, spec).load()
+        path.rmdir()
+        elsewhere.rename(path)
+    assert found(cache, spec).load() == CODE
+
+
+def test_a_file_without_permission_is_refused_by_name(
+    cache: PlanCache, spec: EngineSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a plan that root has built for itself."""
+    plan = kept(cache, key(spec))
+    really_open = os.open
+
+    def refuse(path: Path, *rest: int, **more: int) -> int:
+        if path == plan.path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return really_open(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(EngineMismatch, match=rf"{plan.path.name} cannot be read \(Permission denied\)"):
+        found(cache, spec).load()
+
+
+def test_the_remedy_builds_into_the_folder_that_is_damaged(
+    cache: PlanCache, spec: EngineSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else the damaged plan would be found again, for folders of SEGSTREAM_PLANS come first."""
+    plan = kept(cache, key(spec))
+    assert plan.remedy.endswith(f" --out {cache.folder} --force")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    own = kept(PlanCache(tmp_path / "home" / "segstream" / "plans"), key(spec))
+    assert "--out" not in own.remedy
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 99}', "\udc80"])
@@ -126,14 +191,17 @@ def test_a_plan_without_a_manifest_is_never_opened(cache: PlanCache, spec: Engin
         plan_at(stranger)
 
 
-def test_a_manifest_cannot_lead_out_of_its_folder(cache: PlanCache, spec: EngineSpec) -> None:
-    """The plan's name is a name, not a path."""
+@pytest.mark.parametrize(
+    "name", ["../elsewhere.plan", "", ".", "..", "a\0b", "/etc/passwd", f"{'0' * 32}-{'0' * 8}.so"]
+)
+def test_a_manifest_cannot_lead_out_of_its_folder(cache: PlanCache, spec: EngineSpec, name: str) -> None:
+    """The plan's name is one of ours, not a path."""
     plan = kept(cache, key(spec))
     tree = json.loads(plan.manifest_path.read_text(encoding="utf-8"))
-    tree["plan"] = "../elsewhere.plan"
+    tree["plan"] = name
     plan.manifest_path.write_text(json.dumps(tree), encoding="utf-8")
 
-    with pytest.raises(EngineMismatch, match="another folder"):
+    with pytest.raises(EngineMismatch, match="is no name of a plan"):
         cache.find(key(spec))
 
 
