@@ -26,7 +26,9 @@ BAND_RADIUS = 2
 """Blocks on both sides of the contour that are looked at again."""
 UNSURE = 0.9
 """|Q_1 - Q_0| of the answer below which a pixel is looked at again wherever it lies."""
-CERTAIN = np.float32(0.99)
+BEGUN = 2
+"""Steps that all points take."""
+CERTAIN = np.float32(0.95)
 """|Q_1 - Q_0| after two steps from which a point no longer changes."""
 HARDLY = 0.002
 """Mean probability below which a class that wins no pixel takes no part."""
@@ -140,7 +142,7 @@ class FastCrf:
         spatial_weights = np.concatenate([sizes.spatial_weights, spatial.weights[others]])
         kernels = lattice.corners, lattice.near, np.float32(self.params.w1) * lattice.gain
         spatial_kernels = spatial.corners, spatial.near, np.float32(self.params.w2) * spatial.gain
-        begun = min(iterations, 2)
+        begun = min(iterations, BEGUN)
         said = iterate(
             z, s, mass, begun, ids, weights, *kernels, spatial_ids, spatial_weights, *spatial_kernels, NONE, NONE
         )
