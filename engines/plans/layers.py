@@ -12,7 +12,7 @@ from engines.plans.cache import Plan
 from engines.plans.gpu import gpu_here
 from engines.plans.key import Plane
 from engines.plans.library import Library, find_library
-from engines.plans.network import make_log
+from engines.plans.network import make_log, started
 
 __all__ = ["inspected_layers", "plan_lines"]
 
@@ -64,7 +64,7 @@ def inspected_layers(library: Library, data: bytes) -> list[str]:
     if gpu is None:
         raise EngineError(reason)
     logger, log = make_log(library)
-    runtime = library.trt.Runtime(logger)
+    runtime = started(library, "Runtime", logger, log)
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
         raise EngineError(log.last_error)

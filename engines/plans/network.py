@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engines.errors import BuildError, EngineMismatch
+from engines.errors import BackendUnavailable, BuildError, EngineMismatch
 from engines.plans.key import PlanOptions
 from engines.plans.library import Library, dtype_name
 from engines.runtime.graph_facts import GraphFacts, check_contract
 from engines.spec import INPUT_NAME, EngineSpec
 
-__all__ = ["Log", "Parsed", "check_promise", "config_of", "is_dynamic", "layer_lines", "make_log", "parse"]
+__all__ = ["Log", "Parsed", "check_promise", "config_of", "is_dynamic", "layer_lines", "make_log", "parse", "started"]
 
 MAX_ERRORS_TOLD = 5
 
@@ -23,6 +23,7 @@ MAX_ERRORS_TOLD = 5
 class Log:
     """What a library said: errors and warnings as lines, and the figures of its memory report."""
 
+    _OLD_DRIVER = re.compile(r"error[ :]+35\b|driver version is insufficient", re.IGNORECASE)
     _FIGURE = re.compile(r"Total (Activation|Weights) Memory: (\d+) bytes")
 
     def __init__(self) -> None:
@@ -43,7 +44,17 @@ class Log:
     @property
     def last_error(self) -> str:
         """In one line, for the end of a message."""
-        return " ".join(self.errors[-1].split())[:400] if self.errors else "it gave no reason"
+        return " ".join(self.said[-1].split())[:400] if self.said else "it gave no reason"
+
+    @property
+    def said(self) -> list[str]:
+        """The errors, else the warnings: how CUDA failed to start may be told as either."""
+        return self.errors or self.warnings
+
+    @property
+    def is_driver_too_old(self) -> bool:
+        """Whether any line has the number or the text of cudaErrorInsufficientDriver."""
+        return any(self._OLD_DRIVER.search(text) for text in (*self.errors, *self.warnings))
 
 
 def make_log(library: Library) -> tuple[Any, Log]:
@@ -58,6 +69,26 @@ def make_log(library: Library) -> tuple[Any, Log]:
             log.take(str(severity).rpartition(".")[2], msg)
 
     return Logger(), log
+
+
+def started(library: Library, kind: str, logger: Any, log: Log) -> Any:
+    """`trt.Runtime(logger)` or `trt.Builder(logger)`; their bindings raise a bare TypeError when CUDA cannot start.
+
+    Raises:
+        BackendUnavailable: with what was logged, and what helps.
+    """
+    try:
+        return getattr(library.trt, kind)(logger)
+    except TypeError as error:
+        mend = (
+            "the NVIDIA driver is too old for it; install a newer driver"
+            if log.is_driver_too_old
+            else "see whether nvidia-smi shows the GPU, and CUDA_VISIBLE_DEVICES does not hide it"
+        )
+        raise BackendUnavailable(
+            f"{library.label} cannot start on this GPU ({log.last_error if log.said else error}): {mend}, or run with "
+            "--backend auto"
+        ) from error
 
 
 @dataclass
@@ -86,12 +117,13 @@ def parse(library: Library, spec: EngineSpec) -> Parsed:
     """Read the graph and check that it takes and gives what `spec` says.
 
     Raises:
+        BackendUnavailable: TensorRT cannot start here.
         BuildError: TensorRT does not know an operator, or refuses a node; the nodes are named.
         EngineMismatch: it is not the graph that its manifest describes.
     """
     trt = library.trt
     logger, log = make_log(library)
-    builder = trt.Builder(logger)
+    builder = started(library, "Builder", logger, log)
     flags = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)  # 11 has no other kind of network
     network = builder.create_network(0 if flags is None else 1 << int(flags))
     parser = trt.OnnxParser(network, logger)

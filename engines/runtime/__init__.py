@@ -1,11 +1,12 @@
 """Engines opened for running, behind one seam.
 
 `BACKENDS` is lazy: a backend's library is imported when an engine is opened with it, never before.
-The trap: `open_engine` only chooses; memory is acquired, and the graph compiled, by `with`.
+The trap: `open_engine` only chooses; memory is acquired, and the graph compiled, by `with`; and `auto` may choose again
+there, when what it chose does not open.
 """
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, Self, cast
 
@@ -13,6 +14,7 @@ from configs import near_matches
 from engines.errors import BackendUnavailable
 from engines.names import check_file, resolve
 from engines.runtime.checked import Array, CheckedEngine, Hint, PrecisionHint
+from engines.runtime.first_that_opens import FirstThatOpens, Next
 from engines.spec import EngineSpec
 
 __all__ = ["BACKENDS", "Array", "Engine", "backend_reason", "open_engine"]
@@ -53,7 +55,7 @@ def open_engine(
 
     Args:
         engine: a name, a path or a resolved spec; see `engines.names.resolve`.
-        backend: a key of `BACKENDS`, or `auto`: the first that is available.
+        backend: a key of `BACKENDS`, or `auto`: the first that is available and opens; one that is named must open.
         outputs: what will be asked for: of `logits`, `alpha`, `labels`; None: everything.
         n_threads: threads of one inference; None: all cores this process may use.
         hint: `latency` (a stream) or `throughput` (several threads infer at once).
@@ -68,16 +70,22 @@ def open_engine(
         check_file(spec)
     else:
         spec = resolve(engine)
-    name, why = (backend, "") if backend != "auto" else _best(spec, precision_hint)
+    name = "fake" if backend == "auto" and _is_fake(spec) else backend
+
+    def made(kind: type[CheckedEngine], why: str = "") -> CheckedEngine:
+        engine = kind(spec, outputs=outputs, n_threads=n_threads, hint=hint, precision_hint=precision_hint)
+        engine.why = why
+        return engine
+
+    if name == "auto":
+        return FirstThatOpens(spec.label, _going_on(spec, precision_hint, made))
     kind = _class_of(name)
     reason = kind.unavailable_reason()
     if reason is not None:
         raise BackendUnavailable(f"{spec.label}: {reason}")
     if _is_fake(spec) != (name == "fake"):
         raise BackendUnavailable(f"{spec.label} cannot run on backend {name!r}; leave backend at auto")
-    made = kind(spec, outputs=outputs, n_threads=n_threads, hint=hint, precision_hint=precision_hint)
-    made.why = why
-    return made
+    return made(kind)
 
 
 def backend_reason(name: str) -> str | None:
@@ -89,21 +97,23 @@ def backend_reason(name: str) -> str | None:
     return _class_of(name).unavailable_reason()
 
 
-def _best(spec: EngineSpec, precision_hint: PrecisionHint) -> tuple[str, str]:
-    """The first backend that is available, and why better ones are not."""
-    if _is_fake(spec):
-        return "fake", ""
-    reasons: list[str] = []
-    for name in BACKENDS:
-        if name == "fake":
-            continue
-        kind = _class_of(name)
-        reason = kind.unavailable_reason() or kind.missing_reason(spec, precision_hint)
-        if reason is None:
-            return name, "; ".join(reasons)
-        if reason not in reasons:  # "no NVIDIA driver" is why several cannot be used
-            reasons.append(reason)
-    raise BackendUnavailable(f"{spec.label}: no backend is available: {'; '.join(reasons)}")
+def _going_on(
+    spec: EngineSpec, precision_hint: PrecisionHint, made: Callable[[type[CheckedEngine], str], CheckedEngine]
+) -> Next:
+    """From the best backend to the last, those that can be used here."""
+    names = iter([name for name in BACKENDS if name != "fake"])
+
+    def next_one(reasons: list[str]) -> CheckedEngine | None:
+        for name in names:
+            kind = _class_of(name)
+            reason = kind.unavailable_reason() or kind.missing_reason(spec, precision_hint)
+            if reason is None:
+                return made(kind, "; ".join(reasons))
+            if reason not in reasons:  # "no NVIDIA driver" is why several cannot be used
+                reasons.append(reason)
+        return None
+
+    return next_one
 
 
 def _is_fake(spec: EngineSpec) -> bool:

@@ -8,6 +8,7 @@ This has not been run on a GPU. Order of calls, ownership and refusals are teste
 notes.
 """
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from engines.plans.cache import Plan
 from engines.plans.choose import plan_for
 from engines.plans.gpu import Gpu, gpu_here
 from engines.plans.library import Library, dtype_name, find_library, library_reason
-from engines.plans.network import Log, check_promise, make_log
+from engines.plans.network import Log, check_promise, make_log, started
 from engines.runtime.checked import Array, CheckedEngine, PrecisionHint
 from engines.runtime.device import CaptureRefused, Device, DeviceBuffer, DeviceGraph, device_reason, open_device
 from engines.runtime.graph_facts import GraphFacts
@@ -46,13 +47,18 @@ class _Held:
 
     def free(self) -> None:
         """Everything, once; safe after opening failed half way."""
-        if self.graph is not None:
-            self.graph.free()
+        graph, buffers = self.graph, list(self.buffers.values())
+        self.graph, self.buffers = None, {}
+        with contextlib.ExitStack() as last_first:  # goes on when one of them fails, and raises it at the end
+            last_first.callback(self.device.close)
+            for buffer in reversed(buffers):
+                last_first.callback(buffer.free)
+            last_first.callback(self._forget_natives)
+            if graph is not None:
+                last_first.callback(graph.free)
+
+    def _forget_natives(self) -> None:
         self.context = self.engine = self.runtime = None  # pybind objects: the last reference frees
-        for buffer in self.buffers.values():
-            buffer.free()
-        self.buffers = {}
-        self.device.close()
 
 
 class TensorRtEngine(CheckedEngine):
@@ -88,7 +94,7 @@ class TensorRtEngine(CheckedEngine):
         logger, log = make_log(library)
         held = self._held = _Held(open_device(), log, logger)
         self._turn = threading.Lock()
-        held.runtime = library.trt.Runtime(logger)
+        held.runtime = started(library, "Runtime", logger, log)
         held.engine = held.runtime.deserialize_cuda_engine(data)
         if held.engine is None:
             raise _refused(plan, library, gpu, log)
@@ -193,9 +199,9 @@ def _plan(spec: EngineSpec, library: Library, gpu: Gpu, precision_hint: Precisio
 
 def _refused(plan: Plan, library: Library, gpu: Gpu, log: Log) -> EngineError:
     """Why a plan whose bytes are right is not opened: the GPU, the driver, the version. What it said decides."""
-    said = " ".join(log.errors).lower()
+    said = " ".join(log.said).lower()
     where = f"{plan.path}: {library.label} does not open it on {gpu.label}"
-    if "cudaerror 35" in said or "driver version is insufficient" in said:
+    if log.is_driver_too_old:
         return BackendUnavailable(
             f"{where}: the driver is too old, it knows CUDA {gpu.driver_cuda}; install a newer driver, or run with "
             "--backend auto"

@@ -10,22 +10,24 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorrt_rtx
 
-from engines.errors import BuildError, EngineMismatch
+from engines.errors import BackendUnavailable, BuildError, EngineMismatch
 from engines.manifest import sha256_of
 from engines.names import resolve
 from engines.plans.builder import Built, build_plan, dynamic_batches
 from engines.plans.cache import PlanCache
 from engines.plans.key import Batches, PlanOptions, Target, key_of
 from engines.plans.library import LIBRARIES, Library
-from engines.plans.network import Parsed
+from engines.plans.network import Parsed, parse
 from engines.plans.progress import Phases
 from engines.spec import EngineSpec
-from tests.engines.plans.worlds import dynamic_graph, graph_with_unknown_operator, tiny_spec
+from tests.engines.plans.worlds import dynamic_graph, graph_with_unknown_operator, named_library, tiny_spec
 
 LIBRARY = Library(LIBRARIES["tensorrt_rtx"], tensorrt_rtx)
 TARGET = Target.of(LIBRARY, None)
@@ -150,6 +152,21 @@ def test_a_refused_build_leaves_nothing_for_the_garbage_collector(spec: EngineSp
         assert _n_parsed() == n_before
     finally:
         gc.enable()
+
+
+def test_a_builder_that_does_not_start_is_told(spec: EngineSpec) -> None:
+    """The bindings of TensorRT raise a bare TypeError when CUDA cannot start; the log has the reason."""
+
+    def refuse(logger: Any) -> None:
+        logger.log("Severity.WARNING", "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    library = named_library(
+        trt=SimpleNamespace(__version__="10.16.1.11", ILogger=type("ILogger", (), {}), Builder=refuse)
+    )
+
+    with pytest.raises(BackendUnavailable, match=r"error: 35\): the NVIDIA driver is too old"):
+        parse(library, spec)
 
 
 def test_a_file_that_is_no_graph_is_refused(spec: EngineSpec, cache: PlanCache, tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ class Severity(Enum):
     """As TensorRT calls them."""
 
     ERROR = 1
+    WARNING = 2
 
 
 class NotedTrt:
@@ -115,6 +116,7 @@ class NotedTrt:
 
     Args:
         refusal: what the library says when it will not open a plan; None: it opens it.
+        no_start: what it logs, and with which severity, before its bindings raise TypeError; None: it starts.
         planes: instead of the spec's own: name to (type, shape).
         fails_from: the inference, counted from 0, from which TensorRT fails.
     """
@@ -131,12 +133,13 @@ class NotedTrt:
         device: NotedDevice,
         *,
         refusal: str | None = None,
+        no_start: tuple[Severity, str] | None = None,
         planes: dict[str, tuple[DataType, tuple[int, ...]]] | None = None,
         fails_from: int | None = None,
         wants_bytes: int = 1000,
     ) -> None:
         self.spec, self.device, self.refusal, self.fails_from = spec, device, refusal, fails_from
-        self.wants_bytes, self.n_inferences = wants_bytes, 0
+        self.wants_bytes, self.n_inferences, self.no_start = wants_bytes, 0, no_start
         self.opened: list[bytes] = []
         types = {"uint8": DataType.UINT8, "float32": DataType.FLOAT}
         self.planes = planes or {
@@ -146,6 +149,9 @@ class NotedTrt:
 
     def Runtime(self, logger: Any) -> "NotedRuntime":
         """`trt.Runtime(logger)`."""
+        if self.no_start is not None:
+            logger.log(*self.no_start)
+            raise TypeError("pybind11::init(): factory function returned nullptr")
         return NotedRuntime(self, logger)
 
 

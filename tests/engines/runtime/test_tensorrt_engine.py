@@ -20,7 +20,7 @@ from engines.spec import EngineSpec
 from tests.engines.plans.keeping import CODE, kept
 from tests.engines.plans.worlds import ADA, AMPERE, dynamic_graph, key, named_library, tiny_spec
 from tests.engines.runtime.graphs import analytic_alpha, analytic_logits
-from tests.engines.runtime.notebook import DataType, NotedDevice, NotedTrt
+from tests.engines.runtime.notebook import DataType, NoMemoryDevice, NotedDevice, NotedTrt, Severity
 
 World = Callable[..., tuple[TensorRtEngine, NotedTrt, NotedDevice]]
 
@@ -198,6 +198,7 @@ REFUSALS = {
         "driver is too old, it knows CUDA 13.0",
     ),
     "capability": ("Engine was built for compute capability 8.6", "built for another compute capability"),
+    "driver of 10.16": ("CUDA initialization failure with error: 35", "driver is too old, it knows CUDA 13.0"),
     "version": ("Version tag does not match. Serialization assertion failed", "built with another version"),
     "memory": ("CUDA error: out of memory", "too little device memory"),
     "other": ("Magic tag does not match", "does not open it on NVIDIA GeForce RTX 4070"),
@@ -215,6 +216,42 @@ def test_a_plan_that_is_not_opened_is_refused_with_the_reason_and_the_remedy(wor
 
     assert any(remedy in str(error.value) for remedy in ("engines build", "--backend auto", "close other programs"))
     assert device.notes == ["close"]
+
+
+@pytest.mark.parametrize("severity", Severity)
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("CUDA initialization failure with error: 35", "the NVIDIA driver is too old for it"),
+        ("CUDA initialization failure with error: 100", r"error: 100.*nvidia-smi"),
+    ],
+)
+def test_a_tensorrt_that_does_not_start_is_told(world: World, severity: Severity, said: str, told: str) -> None:
+    """Its bindings raise a bare TypeError, and the reason stands in the log alone, as an error or as a warning."""
+    engine, _, device = world(no_start=(severity, said))
+
+    with pytest.raises(BackendUnavailable, match=told), engine:
+        pass
+
+    assert device.notes == ["close"]
+
+
+def test_all_is_given_back_even_when_one_cannot_be(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a failed launch every call of CUDA fails; the stream and the other buffers still go, then it is told."""
+    engine, _, device = world()
+
+    def fail() -> None:
+        raise EngineError("CUDA error 719")
+
+    engine.__enter__()
+    assert engine._held is not None
+    monkeypatch.setattr(engine._held.buffers["logits"], "free", fail)
+    monkeypatch.setattr(engine._held.graph, "free", fail)
+    device.notes.clear()
+    with pytest.raises(EngineError, match="719"):
+        engine.__exit__(None, None, None)
+
+    assert device.notes == ["free", "free", "free", "close"]
 
 
 def test_too_little_device_memory_is_told_before_anything_is_allocated(world: World) -> None:
@@ -270,6 +307,49 @@ def test_with_a_plan_auto_takes_tensorrt(world: World, spec: EngineSpec) -> None
     world()
 
     assert open_engine(spec).backend == "TensorRT"
+
+
+FAILURES: dict[str, tuple[dict[str, Any], str]] = {
+    "truncated": ({"damage": CODE[:99]}, "truncated"),
+    "tampered": ({"damage": b"!" + CODE[1:]}, "is not the plan that was built"),
+    "driver": ({"no_start": (Severity.WARNING, "failure with error: 35")}, "driver is too old"),
+    "refused": ({"refusal": "Magic tag does not match"}, "does not open it"),
+    "memory": ({"wants_bytes": 1 << 40}, "of device memory"),
+    "no memory": ({"device": NoMemoryDevice()}, "of device memory"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_auto_goes_on_when_the_plan_does_not_open(world: World, spec: EngineSpec, cache: PlanCache, name: str) -> None:
+    """Fitting by its key and yet not to be opened: the stream runs on the next backend, and the line says why."""
+    facts, told = FAILURES[name]
+    facts = dict(facts)
+    damage = facts.pop("damage", None)
+    world(**facts)
+    if damage is not None:
+        (path,) = cache.folder.glob("*.plan")
+        path.write_bytes(damage)
+    out = buffers(spec, "alpha")
+
+    with open_engine(spec, outputs=("alpha",), n_threads=1) as engine:
+        engine.infer({"image_bgr": noise()}, out)
+        assert engine.backend.startswith("OpenVINO 20")
+        assert told in engine.choice
+    with pytest.raises(EngineError, match=told), open_engine(spec, backend="tensorrt"):
+        pass
+
+    assert np.array_equal(out["alpha"], analytic_alpha(noise()))
+
+
+def test_when_no_backend_opens_the_last_error_is_raised(spec: EngineSpec) -> None:
+    """A manifest that promises another size is nobody's to run; and the object can be asked again."""
+    wrong = EngineSpec(spec.name, spec.path, type(spec.input)(64, 64), spec.output, spec.palette, spec.precision)
+
+    engine = open_engine(wrong)
+
+    for _ in range(2):
+        with pytest.raises(EngineMismatch, match="the manifest promises"), engine:
+            pass
 
 
 def test_without_a_driver_it_is_refused_by_name(spec: EngineSpec, monkeypatch: pytest.MonkeyPatch) -> None:
