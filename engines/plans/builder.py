@@ -114,8 +114,8 @@ def _aim(parsed: Parsed, config: Any, target: Target) -> None:
     if name not in known:
         capabilities = [f"{key[2:-1]}.{key[-1]}" for key in known if key.startswith("SM")]
         raise EngineMismatch(
-            f"{parsed.library.label} builds for compute capability {', '.join(capabilities)} or for all from 8.0 "
-            f"on, not for {target.compute_capability}; leave --compute-capability out"
+            f"{parsed.library.label} builds for compute capability {', '.join(capabilities)} or for its portable "
+            f"set, 8.0+, not for {target.compute_capability}; leave --compute-capability out"
         )
     config.num_compute_capabilities = 1
     config.set_compute_capability(known[name], 0)

@@ -7,14 +7,16 @@ what is left out of the key is what a plan is silently wrong about; what a build
 import hashlib
 import json
 import platform
+import re
+import shlex
 import sys
 from typing import Final
 
 from pydantic import Field, model_validator
 
 from configs import Options
-from engines.errors import BackendUnavailable
-from engines.names import search_folders
+from engines.errors import BackendUnavailable, EngineError, EngineMismatch
+from engines.names import resolve
 from engines.plans.gpu import Gpu
 from engines.plans.library import LIBRARIES, Library
 from engines.spec import INPUT_NAME, EngineSpec
@@ -34,7 +36,8 @@ __all__ = [
 ]
 
 PORTABLE: Final = "8.0+"
-"""Of a `tensorrt_rtx` plan unless told: every GPU from Ampere on (TensorRT-RTX documentation, CPU-Only AOT)."""
+"""Of a `tensorrt_rtx` plan unless told: the library's portable set, RTX cards from Ampere on. NVIDIA's support matrix of
+TensorRT-RTX 1.5 lists 8.6, 8.9 and 12.0 for it, and 7.5 beside it; 9.0 has not been tried."""
 
 ANY_GPU: Final = "any"
 """Name of the GPU of such a plan."""
@@ -83,7 +86,13 @@ class Target(Options):
 
         Raises:
             BackendUnavailable: this library builds only on the GPU that the plan is for, or only for it.
+            EngineMismatch: what was given is no compute capability.
         """
+        if compute_capability not in (None, PORTABLE) and not re.fullmatch(r"[0-9]+\.[0-9]+", compute_capability or ""):
+            raise EngineMismatch(
+                f"--compute-capability {compute_capability}: expected two numbers with a dot, 8.9, or {PORTABLE}; "
+                "nvidia-smi --query-gpu=compute_cap --format=csv has that of a GPU"
+            )
         here = f"{sys.platform}-{platform.machine()}"
         if library.kind.needs_gpu:
             if gpu is None:
@@ -180,16 +189,17 @@ def differences(found: PlanKey, wanted: PlanKey) -> list[str]:
 
 def source_of(spec: EngineSpec) -> str:
     """What `build` takes for this graph: a name where one leads to it, else the file."""
-    folder = spec.path.parent.resolve()
-    is_named = any(folder in (known.resolve(), (known / spec.name).resolve()) for known in search_folders())
-    if is_named and (folder / f"{spec.name}.json").is_file():
-        return f"{spec.name}@{spec.input.size}:{spec.precision}"
-    return str(spec.path)
+    name = f"{spec.name}@{spec.input.size}:{spec.precision}"
+    try:
+        is_named = resolve(name).path.resolve() == spec.path.resolve()  # a folder before this one may have the name too
+    except EngineError:
+        is_named = False
+    return name if is_named else str(spec.path)
 
 
 def build_command(source: str, key: PlanKey) -> str:
     """What a person types to get a plan of this key."""
-    words = [f"python -m engines build {source} --backend {key.runtime}"]
+    words = [f"python -m engines build {shlex.quote(source)} --backend {key.runtime}"]
     options, target = key.options, key.target
     if options.opt_level != PlanOptions().opt_level:
         words.append(f"--opt-level {options.opt_level}")

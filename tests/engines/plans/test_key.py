@@ -1,11 +1,13 @@
 """When a plan may be used: every field of the key counts, and a difference is told in words."""
 
+import os
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engines.errors import BackendUnavailable
+from engines.errors import BackendUnavailable, EngineMismatch
 from engines.plans.key import Batches, PlanKey, PlanOptions, Target, build_command, differences, source_of
 from engines.spec import EngineSpec
 from tests.engines.plans.worlds import ADA, AMPERE, TURING, key, named_library, tiny_spec
@@ -81,7 +83,7 @@ def test_tensorrt_builds_only_where_the_gpu_is() -> None:
 
 
 def test_plans_of_tensorrt_rtx_are_portable_except_to_turing() -> None:
-    """One plan serves all GPUs from Ampere on; Turing needs its own, and gets it without being asked."""
+    """One plan serves RTX cards from Ampere on; Turing needs its own, and gets it without being asked."""
     library = named_library("tensorrt_rtx", "1.7.1.116")
 
     assert Target.of(library, None) == Target.of(library, ADA) == Target.of(library, AMPERE)
@@ -108,3 +110,34 @@ def test_a_graph_is_called_by_its_name_where_the_name_leads_to_it(
     monkeypatch.setenv("SEGSTREAM_ENGINES", str(spec.path.parent))
 
     assert source_of(spec) == "tiny@64x32:fp32"
+
+
+def test_a_name_that_leads_to_another_graph_is_not_used(
+    spec: EngineSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The first folder wins, so the graph of a later one has only its file; also when the first cannot be read."""
+    first = tiny_spec(tmp_path / "my engines")
+    monkeypatch.setenv("SEGSTREAM_ENGINES", os.pathsep.join(map(str, (first.path.parent, spec.path.parent))))
+
+    assert source_of(first) == "tiny@64x32:fp32"
+    assert source_of(spec) == str(spec.path)
+
+    (first.path.parent / "tiny.json").write_text("no manifest", encoding="utf-8")
+    assert source_of(first) == str(first.path)
+
+
+def test_the_command_can_be_pasted_whatever_the_file_is_called(spec: EngineSpec) -> None:
+    """Spaces and what else a shell takes for its own."""
+    command = build_command("/my engines/$(tiny).onnx", key(spec))
+
+    assert shlex.split(command)[4] == "/my engines/$(tiny).onnx"
+
+
+@pytest.mark.parametrize("text", ["89", "8", "", "8.9 ", "8.9+", "sm_89", "٨.٩"])
+def test_a_compute_capability_is_two_numbers(text: str) -> None:
+    """`89` would be a key that no GPU ever asks for."""
+    library = named_library("tensorrt_rtx", "1.7.1.116")
+
+    with pytest.raises(EngineMismatch, match=r"expected two numbers with a dot, 8\.9, or 8\.0\+"):
+        Target.of(library, None, text)
+    assert Target.of(library, None, "8.0+") == Target.of(library, None)
