@@ -36,8 +36,8 @@ __all__ = [
 ]
 
 PORTABLE: Final = "8.0+"
-"""Of a `tensorrt_rtx` plan unless told: the library's portable set, RTX cards from Ampere on. NVIDIA's support matrix of
-TensorRT-RTX 1.5 lists 8.6, 8.9 and 12.0 for it, and 7.5 beside it; 9.0 has not been tried."""
+"""Of a `tensorrt_rtx` plan unless told: the library's portable set, RTX cards from Ampere on. NVIDIA's support matrix
+of TensorRT-RTX 1.5 lists 8.6, 8.9 and 12.0 for it, and 7.5 beside it; 9.0 has not been tried."""
 
 ANY_GPU: Final = "any"
 """Name of the GPU of such a plan."""

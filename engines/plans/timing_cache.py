@@ -30,14 +30,15 @@ def timing_cache_for(cache: PlanCache, library: Library, target: Target, config:
         yield
         return
     path = timing_cache_path(cache, library, target)
-    timings = config.create_timing_cache(_read(path))
-    if timings is not None:
-        config.set_timing_cache(timings, False)  # False: refuse what was measured on another GPU
+    for data in (_read(path), b""):  # without any, TensorRT would keep what it measures to itself
+        timings = config.create_timing_cache(data)
+        if timings is not None and config.set_timing_cache(timings, False):  # False: refuse those of another GPU
+            break
     yield
     timings = config.get_timing_cache()
     if timings is None:
         return
-    with cache.building(path.stem):
+    with contextlib.suppress(OSError), cache.building(path.stem):  # a full disk must not cost the plan
         others = _read(path)
         if others:
             more = config.create_timing_cache(others)

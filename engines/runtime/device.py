@@ -91,7 +91,7 @@ def open_device(index: int = 0) -> Device:
     """The device, by torch where it is loaded already, else by cuda-bindings, else by torch.
 
     Raises:
-        BackendUnavailable: neither is installed, or the driver refuses both.
+        BackendUnavailable: neither is installed or can be loaded, or the driver refuses both.
     """
     makers: list[Callable[[int], Device]] = []
     if _has_cuda_bindings():
@@ -102,8 +102,8 @@ def open_device(index: int = 0) -> Device:
     for make in makers:
         try:
             return make(index)
-        except EngineError as error:
-            reasons.append(str(error))
+        except (EngineError, ImportError, RuntimeError) as error:  # the last two: cuda-bindings without its libraries
+            reasons.append(" ".join(str(error).split())[:300])
     raise BackendUnavailable("; ".join(reasons) or str(device_reason()))
 
 
@@ -225,7 +225,7 @@ class TorchDevice:
         try:
             with self._torch.cuda.graph(graph, stream=self._own, capture_error_mode="thread_local"):
                 work()
-        except RuntimeError as error:
+        except (RuntimeError, EngineError) as error:  # of torch, or of the work itself
             raise CaptureRefused(" ".join(str(error).split())[:300]) from error
         return _TorchGraph(self._torch, self._own, graph)
 
@@ -274,5 +274,5 @@ def _no_memory(n_bytes: int, free_bytes: int, error: Exception) -> EngineError:
 def _has_cuda_bindings() -> bool:
     try:
         return importlib.util.find_spec("cuda.bindings.runtime") is not None
-    except ImportError:  # the package `cuda` itself is missing
+    except (ImportError, RuntimeError):  # the package `cuda` itself is missing, or cannot be loaded
         return False

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from engines.errors import BuildError
+from engines.plans import timing_cache
 from engines.plans.cache import PlanCache
 from engines.plans.key import Target
 from engines.plans.timing_cache import timing_cache_for, timing_cache_path
@@ -22,6 +23,8 @@ class NotedTimings:
 
     def combine(self, other: "NotedTimings", ignore_mismatch: bool) -> bool:
         assert not ignore_mismatch
+        if other.data.startswith(b"?"):
+            return False
         self.data = bytes(sorted({*self.data, *other.data}))
         return True
 
@@ -30,16 +33,18 @@ class NotedTimings:
 
 
 class NotedConfig:
-    """Measures what it is told to."""
+    """Measures what it is told to; does not take bytes that begin with `!`, and refuses those that begin with `?`."""
 
     def __init__(self) -> None:
         self.timings: NotedTimings | None = None
 
-    def create_timing_cache(self, data: bytes) -> NotedTimings:
-        return NotedTimings(data)
+    def create_timing_cache(self, data: bytes) -> NotedTimings | None:
+        return None if data.startswith(b"!") else NotedTimings(data)
 
     def set_timing_cache(self, timings: NotedTimings, ignore_mismatch: bool) -> bool:
         assert not ignore_mismatch
+        if timings.data.startswith(b"?"):
+            return False
         self.timings = timings
         return True
 
@@ -79,6 +84,29 @@ def test_what_another_build_measured_meanwhile_is_not_lost(cache: PlanCache) -> 
     measured(cache, NotedConfig(), b"a", meanwhile=b"xy")
 
     assert timing_cache_path(cache, TRT, Target.of(TRT, ADA)).read_bytes() == b"axy"
+
+
+@pytest.mark.parametrize("damaged", [b"!", b"?"])
+def test_a_file_that_is_not_taken_is_replaced(cache: PlanCache, damaged: bytes) -> None:
+    """Damaged, or of another GPU: the build begins with none, and what it measures is kept."""
+    path = timing_cache_path(cache, TRT, Target.of(TRT, ADA))
+    cache.folder.mkdir()
+    path.write_bytes(damaged)
+
+    assert measured(cache, NotedConfig(), b"a") == b""
+    assert path.read_bytes() == b"a"
+
+
+def test_timings_that_cannot_be_written_do_not_cost_the_plan(cache: PlanCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are a hint; the build they are of has succeeded."""
+
+    def fail(path: Path, data: bytes) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(timing_cache, "write_whole", fail)
+
+    assert measured(cache, NotedConfig(), b"a") == b""
+    assert not list(cache.folder.glob("*.cache"))
 
 
 def test_every_gpu_has_its_own(cache: PlanCache) -> None:

@@ -1,5 +1,6 @@
 """Device memory by cuda-bindings, on a CUDA runtime that takes notes; names and orders of arguments are CUDA's own."""
 
+import contextlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from engines.errors import BackendUnavailable, EngineError
 from engines.runtime import device as device_module
-from engines.runtime.device import CaptureRefused, CudaDevice, open_device
+from engines.runtime.device import CaptureRefused, CudaDevice, TorchDevice, open_device
 
 
 class NotedCuda:
@@ -139,3 +140,42 @@ def test_without_either_library_the_remedy_is_named(monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(BackendUnavailable, match="pip install 'cuda-bindings"):
         open_device()
+
+
+@pytest.mark.parametrize("error", [ImportError("no libcudart.so"), RuntimeError("no libcudart")])
+def test_bindings_that_cannot_be_loaded_leave_it_to_torch(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are there and their libraries are not; what torch says comes with it when torch cannot either."""
+
+    def fail(name: str) -> None:
+        raise error
+
+    def refuse(index: int) -> None:
+        raise BackendUnavailable("torch has no CUDA")
+
+    monkeypatch.setattr(device_module, "_has_cuda_bindings", lambda: True)
+    monkeypatch.setattr(device_module.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(device_module, "sys", SimpleNamespace(modules={}))
+    monkeypatch.setattr(device_module.importlib, "import_module", fail)
+    monkeypatch.setattr(device_module, "TorchDevice", lambda index: "torch")
+
+    assert open_device() == "torch"
+
+    monkeypatch.setattr(device_module, "TorchDevice", refuse)
+    with pytest.raises(BackendUnavailable, match=f"{error}; torch has no CUDA"):
+        open_device()
+
+
+@pytest.mark.parametrize("error", [EngineError("TensorRT failed"), RuntimeError("operation not permitted")])
+def test_work_that_fails_in_a_graph_of_torch_is_a_refused_capture(error: Exception) -> None:
+    """Then the engine queues call by call, as with the bindings; TensorRT tells its own failures as EngineError."""
+    device = TorchDevice.__new__(TorchDevice)
+    device._own = None
+    device._torch = SimpleNamespace(
+        cuda=SimpleNamespace(CUDAGraph=lambda: None, graph=lambda graph, **options: contextlib.nullcontext())
+    )
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(CaptureRefused, match=str(error)):
+        device.captured(fail)
