@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engines.errors import EngineError, EngineMismatch, InputSizeError
+from engines.errors import BuildError, EngineError, EngineMismatch, InputSizeError
 from engines.names import resolve
 from engines.plans.builder import build_plan
 from engines.plans.cache import PlanCache, plan_folders
@@ -30,11 +30,19 @@ WIDTH, HEIGHT = 64, 32
 Opened = Callable[..., Engine]
 
 
-def build_for_this_gpu(name: str, backend: str, tf32: bool) -> None:
+def build_for_this_gpu(spec: EngineSpec, backend: str, tf32: bool = True) -> None:
     """A plan of the graph, where the backend will look for it; only on a machine with a GPU."""
     library, (gpu, _) = find_library(backend), gpu_here()
     cache, options = PlanCache(plan_folders()[-1]), PlanOptions(tf32=tf32)
-    build_plan(resolve(name), library, Target.of(library, gpu), options, cache, gpu=gpu)
+    build_plan(spec, library, Target.of(library, gpu), options, cache, gpu=gpu)
+
+
+def open_and_close(spec: EngineSpec, backend: str) -> None:
+    """All that happens to a graph before its first frame; of the libraries that need a plan, building it too."""
+    if backend in LIBRARIES:
+        build_for_this_gpu(spec, backend)
+    with open_engine(spec, backend=backend):
+        pass
 
 
 def _present() -> list[Any]:
@@ -69,7 +77,7 @@ def opened(backend: str, folder: Path) -> Opened:
             return open_engine(f"fake@{options.pop('size', f'{WIDTH}x{HEIGHT}')}", backend=backend, **options)
         name = f"{folder / 'tiny.json'}@{options.pop('size', f'{WIDTH}x{HEIGHT}')}"
         if backend in LIBRARIES:
-            build_for_this_gpu(name, backend, tf32=options.get("precision_hint") != "f32")
+            build_for_this_gpu(resolve(name), backend, tf32=options.get("precision_hint") != "f32")
         return open_engine(name, backend=backend, **options)
 
     return make
@@ -324,7 +332,12 @@ def test_the_backend_says_what_runs(opened: Opened, backend: str) -> None:
         line = engine.choice
 
     assert engine.spec.label in line
-    if backend != "fake":
+    if backend in LIBRARIES:
+        gpu, _ = gpu_here()
+        assert gpu is not None
+        assert f"on {LIBRARIES[backend].title} " in line
+        assert gpu.name in line
+    elif backend != "fake":
         assert "2 threads" in line
         assert "fp32" in line.split(" on ")[1] or "bf16" in line.split(" on ")[1]
 
@@ -336,8 +349,8 @@ def test_a_graph_that_is_not_what_its_manifest_says_is_refused(backend: str, fol
     spec = resolve(folder / "tiny.json")
     wrong = EngineSpec(spec.name, spec.path, type(spec.input)(64, 64), spec.output, spec.palette, spec.precision)
 
-    with pytest.raises(EngineMismatch, match="the manifest promises"), open_engine(wrong, backend=backend):
-        pass
+    with pytest.raises(EngineMismatch, match="the manifest promises"):
+        open_and_close(wrong, backend)
 
 
 def test_a_file_that_is_no_graph_is_refused(backend: str, folder: Path, tmp_path: Path) -> None:
@@ -349,8 +362,8 @@ def test_a_file_that_is_no_graph_is_refused(backend: str, folder: Path, tmp_path
     broken.write_bytes(b"not a graph at all")
     wrong = EngineSpec(spec.name, broken, spec.input, spec.output, spec.palette, spec.precision)
 
-    with pytest.raises(EngineMismatch, match=r"broken\.onnx"), open_engine(wrong, backend=backend):
-        pass
+    with pytest.raises((EngineMismatch, BuildError), match=r"broken\.onnx"):
+        open_and_close(wrong, backend)
 
 
 def _infer_in_a_child(spec: EngineSpec, backend: str, image: Any, queue: Any) -> None:
