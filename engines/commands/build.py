@@ -40,7 +40,7 @@ def build(
     """Make a TensorRT plan of ENGINE, a name or an .onnx file, or find the one that is there.
 
     A plan belongs to one graph, one version of TensorRT and one kind of GPU. tensorrt builds on the GPU that will run
-    it; tensorrt_rtx needs no GPU to build, and its plans are for RTX cards from compute capability 8.0 on.
+    it; tensorrt_rtx needs no GPU to build, and its plans are for RTX cards from Ampere on.
     """
     from engines.names import resolve
     from engines.plans.builder import build_plan, dynamic_batches
