@@ -48,7 +48,7 @@ def plot() -> None:
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.grid(alpha=0.3)
     axes.set_title("circle: fast, square: exact (0.001 stands for less)", fontsize=10)
-    axes.legend(fontsize=7, loc="lower right")
+    axes.legend(fontsize=7, loc="center left")
     figure.tight_layout()
     figure.savefig(DOCS / "crf.png")
 

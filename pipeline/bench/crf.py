@@ -102,7 +102,7 @@ def bench_crf(
     rows += rows_of(work.name, work.given(pictures), work.preset, METHODS, rounds)
     if many is not None:
         given = probabilities_of(many, pictures)
-        work_name = f"{len(given[0][1])} classes of {many}, {ITERATIONS} iterations, crf-readme"
+        work_name = f"{len(given[0][1])} classes of {Path(many).stem}, {ITERATIONS} iterations, crf-readme"
         rows += rows_of(work_name, given, "crf-readme", METHODS, rounds)
     clips = clips_of(sets)
     for preset in ("crf-readme", "deeplab") if clips else ():
