@@ -29,7 +29,7 @@ UNSURE = 0.9
 BEGUN = 2
 """Steps that all points take."""
 CERTAIN = np.float32(0.95)
-"""|Q_1 - Q_0| after two steps from which a point no longer changes."""
+"""|Q_1 - Q_0| after them from which a point no longer changes."""
 HARDLY = 0.002
 """Mean probability below which a class that wins no pixel takes no part."""
 

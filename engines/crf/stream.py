@@ -8,7 +8,7 @@ from engines.crf import CrfParams, check_input, open_solver
 from engines.crf.memory import Memory
 from engines.errors import EngineError, InputSizeError
 
-__all__ = ["WARM_ITERATIONS", "StreamCrf"]
+__all__ = ["WARM_ITERATIONS", "StreamCrf", "enlarge_softmax"]
 
 WARM_ITERATIONS = 2
 """Steps from the frame before."""
@@ -57,22 +57,7 @@ class StreamCrf:
         shape = (logits.shape[0], height, width)
         if self._probs.shape != shape:
             self._probs = np.empty(shape, np.float32)
-        if shape[0] == 2:
-            margin = np.clip(logits[1], -LARGEST, LARGEST) - np.clip(logits[0], -LARGEST, LARGEST)
-            margin = np.asarray(margin, np.float32)
-            one = cv2.resize(margin, (width, height), dst=self._probs[1], interpolation=cv2.INTER_LINEAR)
-            np.clip(one, -STEEPEST, STEEPEST, out=self._probs[1])
-            np.exp(self._probs[1], out=self._probs[1])
-            np.add(self._probs[1], 1, out=self._probs[0])
-            np.reciprocal(self._probs[0], out=self._probs[0])
-            np.subtract(1, self._probs[0], out=self._probs[1])
-        else:
-            for plane, small in zip(self._probs, logits, strict=True):
-                within = np.asarray(np.clip(small, -LARGEST, LARGEST), np.float32)
-                cv2.resize(within, (width, height), dst=plane, interpolation=cv2.INTER_LINEAR)
-            self._probs -= self._probs.max(axis=0)
-            np.exp(self._probs, out=self._probs)
-            self._probs /= self._probs.sum(axis=0)
+        enlarge_softmax(logits, self._probs)
         check_input(self._probs, tensor_bgr)
         if memory is None:
             return self._solver.mean_field(self._probs, tensor_bgr, self.iterations)
@@ -81,3 +66,22 @@ class StreamCrf:
         refined = self._solver.mean_field(self._probs, tensor_bgr, steps, start)
         memory.keep(refined)
         return refined
+
+
+def enlarge_softmax(logits: NDArray[np.floating], out: NDArray[np.float32]) -> None:
+    """(C, h, w) finite logits to (C, H, W) probabilities, enlarged bilinearly before the softmax, put into `out`."""
+    height, width = out.shape[1:]
+    within = np.asarray(np.clip(logits, -LARGEST, LARGEST), np.float32)
+    if len(out) == 2:
+        cv2.resize(within[1] - within[0], (width, height), dst=out[1], interpolation=cv2.INTER_LINEAR)
+        np.clip(out[1], -STEEPEST, STEEPEST, out=out[1])
+        np.exp(out[1], out=out[1])
+        np.add(out[1], 1, out=out[0])
+        np.reciprocal(out[0], out=out[0])
+        np.subtract(1, out[0], out=out[1])
+        return
+    for plane, small in zip(out, within, strict=True):
+        cv2.resize(small, (width, height), dst=plane, interpolation=cv2.INTER_LINEAR)
+    out -= out.max(axis=0)
+    np.exp(out, out=out)
+    out /= out.sum(axis=0)

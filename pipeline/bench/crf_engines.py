@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from configs import ConfigError
 from engines.crf.memory import Memory
-from engines.crf.stream import WARM_ITERATIONS, StreamCrf
+from engines.crf.stream import WARM_ITERATIONS, StreamCrf, enlarge_softmax
 from engines.runtime import Engine, open_engine
 from engines.spec import INPUT_NAME
 from pipeline.bench.crf_rows import ITERATIONS, Given, Row, Turns
@@ -45,8 +45,14 @@ def probabilities_of(engine: str, pictures: Mapping[str, Image]) -> list[Given]:
     """What an engine says of pictures that are stretched to its size, with its classes' probabilities at that size."""
     with open_engine(engine, outputs=("logits",), n_threads=1) as opened:
         size = (opened.spec.input.width, opened.spec.input.height)
-        images = [_sized(picture, size) for picture in pictures.values()]
-        return [(image_bgr, _softmax(_logits(opened, image_bgr), size)) for image_bgr in images]
+        given = []
+        for picture in pictures.values():
+            image_bgr = _sized(picture, size)
+            logits = _logits(opened, image_bgr)
+            probs = np.empty((len(logits), *image_bgr.shape[:2]), np.float32)
+            enlarge_softmax(logits, probs)
+            given.append((image_bgr, probs))
+        return given
 
 
 def video_row(engine: str, clips: Sequence[Path], preset: str, max_frames: int) -> Row:
@@ -85,11 +91,3 @@ def _logits(engine: Engine, image_bgr: Image) -> NDArray[np.float32]:
     engine.infer({INPUT_NAME: np.ascontiguousarray(image_bgr)[None]}, {"logits": logits})
     first: NDArray[np.float32] = logits[0]
     return first
-
-
-def _softmax(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    large: NDArray[np.float32] = np.stack([np.asarray(cv2.resize(plane, size), np.float32) for plane in logits])
-    large -= large.max(axis=0)
-    np.exp(large, out=large)
-    large /= large.sum(axis=0)
-    return large
