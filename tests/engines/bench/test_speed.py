@@ -12,6 +12,7 @@ from engines.bench.speed.page import write_page
 from engines.bench.speed.records import Record, Records
 from engines.bench.synthetic import settled
 from engines.errors import EngineError
+from engines.models.deeplab import ModelConfig, build
 from engines.size import DEFAULT_SIZE, Size
 
 RECORD = Record(
@@ -87,6 +88,17 @@ def test_norms_are_settled_before_time_is_taken() -> None:
     assert not model.training
     assert before < 0.1
     assert after > 0.5
+
+
+def test_an_untrained_network_has_small_logits() -> None:
+    """Its rounding errors would otherwise be more than an exported graph is allowed."""
+    torch.manual_seed(0)
+    model = settled(build(ModelConfig(version="v2", backbone="mobilenet_v2"), 21))
+
+    with torch.no_grad():
+        logits = model(torch.rand(1, 3, 128, 128) * 2 - 1)
+
+    assert 0.005 < float(logits.std()) < 0.05
 
 
 @pytest.mark.slow
