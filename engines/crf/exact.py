@@ -14,7 +14,6 @@ __all__ = ["SMALLEST_PROB", "ExactCrf"]
 
 SMALLEST_PROB = np.float32(1e-5)
 """Probabilities below are raised to this before the logarithm, as pydensecrf's own `unary_from_softmax` does."""
-WINNING = 0.5
 NONE = np.empty(0, np.float32)
 NO_LOG_PROB = np.float32(-1e4)
 """Of the classes that only pad a row."""
@@ -39,13 +38,11 @@ class ExactCrf:
         image_bgr: NDArray[np.uint8],
         iterations: int,
         start: NDArray[np.float32] | None = None,
-        drop_below: float = 0.0,
     ) -> NDArray[np.float32]:
         """(C, h, w) probabilities and (h, w, 3) image, both checked, to refined probabilities; a fresh array.
 
         Args:
             start: (C, h, w) probabilities to start from; None: `probs`.
-            drop_below: classes whose mean probability is below, and that win no pixel, take no part and come out as 0.
 
         Raises:
             EngineError: the widths are too small for the image's size.
@@ -55,22 +52,13 @@ class ExactCrf:
         n_classes, height, width = probs.shape
         spatial = self._spatial_of(height, width)
         self._lattice.build(image_bgr, *self._at)
-        kept = np.arange(n_classes)
-        if drop_below and n_classes > 2:
-            flat = probs.reshape(n_classes, -1)
-            means = flat.mean(axis=1)
-            kept = np.flatnonzero((means >= drop_below) | (flat.max(axis=1) > WINNING))
-            if len(kept) < 2:
-                kept = np.sort(np.argsort(means)[-2:])
-        unary = np.log(np.maximum(probs[kept], SMALLEST_PROB)).reshape(len(kept), -1)
-        begin = None if start is None else start[kept].reshape(len(kept), -1)
-        refined = np.zeros_like(probs)
-        if len(kept) == 2:
-            one = self._two_classes(unary[1] - unary[0], begin, iterations, spatial).reshape(height, width)
-            refined[kept[1]] = one
-            np.subtract(1, one, out=refined[kept[0]])
-        else:
-            refined[kept] = self._many_classes(unary, begin, iterations, spatial).reshape(len(kept), height, width)
+        unary = np.log(np.maximum(probs, SMALLEST_PROB)).reshape(n_classes, -1)
+        begin = None if start is None else start.reshape(n_classes, -1)
+        if n_classes > 2:
+            return self._many_classes(unary, begin, iterations, spatial).reshape(probs.shape)
+        refined = np.empty_like(probs)
+        refined[1] = self._two_classes(unary[1] - unary[0], begin, iterations, spatial).reshape(height, width)
+        np.subtract(1, refined[1], out=refined[0])
         return refined
 
     def _two_classes(

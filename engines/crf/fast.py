@@ -3,7 +3,8 @@
 Building the lattice is most of a frame's cost, and it goes with the pixels that are entered. Blocks of 2x2 pixels whose
 classes are sure send one, which stands for four; the others send all theirs. The filter is as wide as before. Where the
 contour has moved out of those blocks the last step is taken again, for each pixel from its own colour and its own
-unary. With more than two classes the method is `exact` without the classes that hardly occur.
+unary. Of more than two classes those take part that occur (`occurring.py`); when more than two do, the method is
+`exact` for them.
 """
 
 import cv2
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from engines.crf import CrfParams
 from engines.crf.exact import NONE, SMALLEST_PROB, ExactCrf
 from engines.crf.lattice import BilateralLattice, SpatialLattice
+from engines.crf.occurring import occurring
 
 __all__ = ["FastCrf"]
 
@@ -30,8 +32,6 @@ BEGUN = 2
 """Steps that all points take."""
 CERTAIN = np.float32(0.95)
 """|Q_1 - Q_0| after them from which a point no longer changes."""
-HARDLY = 0.002
-"""Mean probability below which a class that wins no pixel takes no part."""
 
 
 class FastCrf:
@@ -53,20 +53,39 @@ class FastCrf:
         image_bgr: NDArray[np.uint8],
         iterations: int,
         start: NDArray[np.float32] | None = None,
+        classes: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.float32]:
         """(C, h, w) probabilities and (h, w, 3) image, both checked, to refined probabilities; a fresh array.
 
         Args:
             start: (C, h, w) probabilities to start from; None: `probs`.
+            classes: (C,), which of more than two take part; the others come out as 0. None: those that occur.
 
         Raises:
             EngineError: the widths are too small for the image's size.
         """
-        height, width = image_bgr.shape[:2]
-        if len(probs) > 2 or min(height, width) < 2:
-            return self._many.mean_field(probs, image_bgr, iterations, start, drop_below=HARDLY)
         if iterations == 0:
             return probs.copy()
+        if len(probs) == 2:
+            return self._of_two(probs, image_bgr, iterations, start)
+        kept = np.flatnonzero(occurring(probs) if classes is None else classes)
+        if len(kept) == len(probs):
+            return self._many.mean_field(probs, image_bgr, iterations, start)
+        refine = self._of_two if len(kept) == 2 else self._many.mean_field
+        begin = None if start is None else _shares(start, kept)
+        refined = np.zeros_like(probs)
+        refined[kept] = refine(_shares(probs, kept), image_bgr, iterations, begin)
+        return refined
+
+    def _of_two(
+        self,
+        probs: NDArray[np.float32],
+        image_bgr: NDArray[np.uint8],
+        iterations: int,
+        start: NDArray[np.float32] | None,
+    ) -> NDArray[np.float32]:
+        if min(image_bgr.shape[:2]) < 2:
+            return self._many.mean_field(probs, image_bgr, iterations, start)
         s = self._signs(probs, image_bgr, iterations, probs if start is None else start)
         refined = np.empty_like(probs)
         np.multiply(s, np.float32(0.5), out=refined[1])
@@ -212,6 +231,13 @@ class _Sizes:
         pixels = np.repeat(np.repeat(blocks, 2, axis=0), 2, axis=1)[:height, :width].ravel()
         pixels[self.grid] = False
         return np.flatnonzero(pixels)
+
+
+def _shares(probs: NDArray[np.float32], kept: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Some of the classes, which share every pixel alone."""
+    some = probs[kept]
+    some /= np.maximum(some.sum(axis=0), SMALLEST_PROB)
+    return some
 
 
 def _log_odds(probs_0: NDArray[np.float32], probs_1: NDArray[np.float32]) -> NDArray[np.float32]:

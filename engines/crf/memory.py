@@ -26,10 +26,12 @@ class Memory:
         self._luma: Image | None = None
         self._now: Image | None = None
         self._refined: Planes | None = None
+        self.classes: NDArray[np.bool_] | None = None
+        """(C,), which of many took part in the frame before (`occurring.py`)."""
 
     def reset(self) -> None:
         """Forget: the next frame has no past."""
-        self._luma = self._refined = None
+        self._luma = self._refined = self.classes = None
 
     def start(self, probs: NDArray[np.float32], image_bgr: Image) -> NDArray[np.float32] | None:
         """Where mean field of the next frame may start.

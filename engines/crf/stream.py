@@ -4,8 +4,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.crf import CrfParams, check_input, open_solver
+from engines.crf import CrfParams, check_input, open_solver, params_of
+from engines.crf.fast import FastCrf
 from engines.crf.memory import Memory
+from engines.crf.occurring import occurring
 from engines.errors import EngineError, InputSizeError
 
 __all__ = ["WARM_ITERATIONS", "StreamCrf", "enlarge_softmax"]
@@ -29,7 +31,8 @@ class StreamCrf:
     def __init__(self, params: str | CrfParams = "crf-readme", iterations: int = 5, method: str = "exact") -> None:
         self.iterations = iterations
         self.method = method
-        self._solver = open_solver(method, params)
+        self._fast = FastCrf(params_of(params)) if method == "fast" else None
+        self._solver = self._fast or open_solver(method, params)
         self._probs = np.empty((0, 0, 0), np.float32)
 
     def refine(
@@ -63,7 +66,11 @@ class StreamCrf:
             return self._solver.mean_field(self._probs, tensor_bgr, self.iterations)
         start = memory.start(self._probs, tensor_bgr)
         steps = self.iterations if start is None else min(self.iterations, WARM_ITERATIONS)
-        refined = self._solver.mean_field(self._probs, tensor_bgr, steps, start)
+        if self._fast is not None and len(self._probs) > 2:
+            memory.classes = occurring(self._probs, memory.classes)
+            refined = self._fast.mean_field(self._probs, tensor_bgr, steps, start, memory.classes)
+        else:
+            refined = self._solver.mean_field(self._probs, tensor_bgr, steps, start)
         memory.keep(refined)
         return refined
 

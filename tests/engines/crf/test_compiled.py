@@ -159,17 +159,29 @@ def test_as_many_classes_as_a_byte_holds() -> None:
     np.testing.assert_allclose(refined, plain, atol=2e-2)
 
 
-def test_classes_that_hardly_occur_can_be_left_out() -> None:
+def test_classes_that_hardly_occur_take_no_part() -> None:
     """They come out as 0; the others are what they are without them."""
-    from engines.crf.exact import ExactCrf
+    from engines.crf.fast import FastCrf
 
     probs, image_bgr = disc(40, 52, 4)
     probs = np.concatenate([probs * np.float32(0.9999), np.full((1, 40, 52), 1e-4, np.float32)])
 
-    refined = ExactCrf(PRESETS["deeplab"]).mean_field(probs, image_bgr, 5, drop_below=0.002)
+    refined = FastCrf(PRESETS["deeplab"]).mean_field(probs, image_bgr, 5)
 
     assert not refined[4].any()
     np.testing.assert_allclose(refined[:4], refine(probs, image_bgr, params="deeplab", method="exact")[:4], atol=2e-3)
+
+
+def test_two_classes_that_occur_among_many_are_refined_like_two() -> None:
+    """The others cost nothing and come out as 0."""
+    pair, image_bgr = disc(64, 80, 2)
+    probs = np.full((6, 64, 80), 2e-4, np.float32)
+    probs[[1, 4]] = pair * np.float32(1 - 4 * 2e-4)
+
+    refined = refine(probs, image_bgr, params="deeplab", method="fast")
+
+    np.testing.assert_allclose(refined[[1, 4]], refine(pair, image_bgr, params="deeplab", method="fast"), atol=1e-3)
+    assert not refined[[0, 2, 3, 5]].any()
 
 
 def test_a_small_object_is_no_class_that_hardly_occurs() -> None:

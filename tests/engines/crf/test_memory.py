@@ -102,6 +102,23 @@ def test_a_still_stream_ends_where_ten_steps_end(method: str) -> None:
     assert (refined.argmax(axis=0) == cold.argmax(axis=0)).mean() >= 0.995
 
 
+@compiled
+def test_a_class_near_the_limit_does_not_come_and_go() -> None:
+    """One that took part stays with a mean at which it would not come in."""
+    pair, image_bgr = disc(64, 80, 2)
+
+    def frame(share: float) -> NDArray[np.float32]:
+        probs = np.concatenate([pair * np.float32(1 - 2 * share), np.full((2, 64, 80), share, np.float32)])
+        return _logits(probs)
+
+    stream, memory = StreamCrf("crf-readme", 2, "fast"), Memory()
+    outside = stream.refine(frame(0.0015), image_bgr, memory)[2:].any()
+    inside = stream.refine(frame(0.003), image_bgr, memory)[2:].any()
+    between = stream.refine(frame(0.0015), image_bgr, memory)[2:].any()
+
+    assert (outside, inside, between) == (False, True, True)
+
+
 def test_pydensecrf_says_that_it_cannot_be_told_where_to_start() -> None:
     """A start that would be ignored in silence is refused."""
     pytest.importorskip("pydensecrf", reason="needs pydensecrf (pip install 'segstream[crf]')")

@@ -1,0 +1,33 @@
+"""Which classes of many take part: those that occur in this frame, and for a while those that did in the last one.
+
+Of twenty-one classes a frame shows two or three; mean field of the others costs time and changes nothing. The trap: a
+class near the limit would come and go with the noise, and every time the edges around it would jump; so it leaves at
+half of what it needed to come in.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["COMES_IN", "STAYS", "occurring"]
+
+COMES_IN = 0.002
+"""Mean probability from which a class takes part."""
+STAYS = COMES_IN / 2
+"""The same for a class that took part in the frame before."""
+WINNING = 0.5
+"""A class that is surer than this of a pixel takes part, however small its mean: a ball far away is one."""
+FEWEST = 2
+
+
+def occurring(probs: NDArray[np.float32], before: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+    """Which classes of (C, h, w) probabilities take part, (C,); two at least.
+
+    Args:
+        before: (C,), what this function said of the frame before; None: there is none.
+    """
+    flat = probs.reshape(len(probs), -1)
+    means = flat.mean(axis=1)
+    limits = np.full(len(probs), COMES_IN) if before is None else np.where(before, STAYS, COMES_IN)
+    is_in: NDArray[np.bool_] = (means >= limits) | (flat.max(axis=1) > WINNING)
+    is_in[np.argsort(means)[-FEWEST:]] = True
+    return is_in
