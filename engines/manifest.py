@@ -132,6 +132,8 @@ class Graph(Options):
     height: int = Field(gt=0)
     batch: int = Field(1, gt=0)
     """Pictures a call, fixed; a stream takes graphs of 1."""
+    any_batch: bool = False
+    """The batch axis is open (`batch` is 1): several streams may share a call."""
     precision: str = "fp32"
     """fp32, fp16, bf16 or int8; decided when the graph was exported."""
     sha256: str
@@ -152,8 +154,8 @@ class Graph(Options):
 
     @property
     def label(self) -> str:
-        """`512x288 fp32`; `x4` follows for a batch of four."""
-        return graph_label(self.size, self.precision, self.batch)
+        """`512x288 fp32`; `x4` follows for a batch of four, `xN` where the batch axis is open."""
+        return graph_label(self.size, self.precision, self.batch, self.any_batch)
 
 
 class Manifest(Options):

@@ -140,6 +140,7 @@ def spec_of(manifest: Manifest, graph: Graph, folder: Path) -> EngineSpec:
         precision=graph.precision,
         sha256=graph.sha256,
         batch=graph.batch,
+        any_batch=graph.any_batch,
     )
 
 

@@ -142,11 +142,13 @@ class EngineSpec:
     precision: str
     sha256: str = ""
     batch: int = 1
+    any_batch: bool = False
+    """The graph's batch axis is open: a call takes as many pictures as the engine was opened for; `batch` is 1."""
 
     @property
     def label(self) -> str:
-        """`person 512x288 fp32`, as logs and reports name it; `x4` follows for a batch of four."""
-        return f"{self.name} {graph_label(self.input.size, self.precision, self.batch)}"
+        """`person 512x288 fp32`, as logs and reports name it; `x4` follows for a batch of four, `xN` for any."""
+        return f"{self.name} {graph_label(self.input.size, self.precision, self.batch, self.any_batch)}"
 
     def output_shape(self, output: str, batch: int | None = None) -> tuple[int, ...]:
         """Shape of one output, for the graph's own batch unless told; see `OutputSpec` for the types."""
@@ -163,6 +165,6 @@ class EngineSpec:
         return "float32" if output == "logits" else "uint8"
 
 
-def graph_label(size: Size, precision: str, batch: int) -> str:
-    """`512x288 fp32`; `x4` follows for a batch of four."""
-    return f"{size} {precision}" + (f" x{batch}" if batch > 1 else "")
+def graph_label(size: Size, precision: str, batch: int, any_batch: bool = False) -> str:
+    """`512x288 fp32`; `x4` follows for a batch of four, `xN` where the batch axis is open."""
+    return f"{size} {precision}" + (" xN" if any_batch else f" x{batch}" if batch > 1 else "")

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from configs import Options
 from pipeline.settings import MatteOptions
 
-__all__ = ["CrfOptions", "RestartOptions", "RunConfig", "StreamConfig"]
+__all__ = ["BatchOptions", "CrfOptions", "RestartOptions", "RunConfig", "StreamConfig"]
 
 
 class StreamConfig(Options):
@@ -50,6 +50,17 @@ class CrfOptions(Options):
     iterations: int = Field(5, ge=1, le=50)
 
 
+class BatchOptions(Options):
+    """Frames of different streams that go to the engine in one call, where its graph takes more than one."""
+
+    max: int = Field(0, ge=0, le=16)
+    """At most so many; 0: one a stream where the backend gains by it (GPUs do, processors do not). One stream is
+    never batched."""
+    wait_ms: float = Field(0.0, ge=0, le=1000)
+    """How long the first frame of a batch may wait for others. Without waiting a batch is what has gathered while the
+    engine worked on the one before."""
+
+
 class RestartOptions(Options):
     """How often a worker may die."""
 
@@ -74,6 +85,10 @@ class RunConfig(Options):
     engines: tuple[str, ...] = ()
     """Others that may be swapped in while running; slots are sized for the largest."""
     backend: str = "auto"
+    """`auto`: the best that opens here; a name is used or refused."""
+    build: Literal["never", "background", "wait"] = "background"
+    """Where TensorRT and a GPU are, and no plan of the engine fits: stream without TensorRT; build one beside the
+    stream, which runs on the next best backend until then; or build it before the stream starts."""
     arithmetic: Literal["auto", "f32"] = "auto"
     """`auto` lets the engine calculate in bf16 where the processor is made for it; `f32` forbids that."""
     effect: str = "blur"
@@ -98,6 +113,7 @@ class RunConfig(Options):
     """Processors that the engine may use; 0: chosen by the machine and the pacing."""
     workers: tuple[tuple[str, ...], ...] = ()
     """Neighbouring stages that share a process; empty: one worker per stage."""
+    batch: BatchOptions = BatchOptions()
     tap: str = ""
     """A folder for the planes of every frame at the engine's size, one .npz a frame; empty: none."""
     diary: bool = True

@@ -34,12 +34,14 @@ def report_of(supervisor: Supervisor, start_ms: float | None) -> dict[str, Any]:
         "events": supervisor.events,
         "engine": supervisor.engine_told.get("engine", run.settings.engine),
         "backend": supervisor.engine_told.get("backend", run.config.backend),
+        "builds": supervisor.building.report(),
         "crf": {engine: gate.why for engine, gate in run.gates.items()},
         "pacing": run.pacing,
         "source": formats[0]["source"] if formats else "",
         "format": formats[0] if formats else {},
         "machine": machine_facts(),
         "config": _masked(run.config.model_dump(mode="json")),
+        "batches": supervisor.batches,
         "slots": {str(stream): pool.n_slots for stream, pool in sorted(supervisor.pools.items())},
     }
     if len(streams) > 1:
@@ -82,6 +84,10 @@ def table_of(report: dict[str, Any]) -> str:
         told = "  ".join(f"{name} {latency[name]:.1f}" for name in ("p50", "p95", "p99", "max"))
         lines.append("")
         lines.append(f"latency ms    {told}")
+    for worker, sizes in report.get("batches", {}).items():
+        counts = {int(size): n for size, n in sizes.items()}
+        mean = sum(size * n for size, n in counts.items()) / sum(counts.values())
+        lines.append(f"{worker}: {mean:.1f} frames at once on average, at most {max(counts)}")
     lines.append("(from capture's read returning to the last sink accepting, on this host; it is not glass to glass)")
     return "\n".join(lines)
 
@@ -95,6 +101,7 @@ def _stream(ledger: Ledger, rest: DropCause) -> dict[str, Any]:
     return {
         "fps": round(ledger.fps(), 3),
         "frames": {"captured": ledger.captured, "shown": ledger.shown, "dropped": ledger.final_dropped(rest)},
+        "shown_ns": [ledger.first_shown_ns, ledger.last_shown_ns],
         "latency_ms": ledger.latency.summary_ms(),
         "stages": stages,
     }

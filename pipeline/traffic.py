@@ -4,7 +4,7 @@ The owner's word is written into the slot just before the ticket is sent, and na
 incarnation; a slot whose owner is dead can so be told from one that is on its way.
 """
 
-from collections import deque
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pipeline.frame import Ticket, TicketFlag
 from pipeline.link import Inlet, Outlet, Waiter
 from pipeline.slots import SlotPool
 from pipeline.timing import DropCause, Ledger
+from pipeline.turns import Turns
 
 __all__ = ["Traffic"]
 
@@ -53,7 +54,7 @@ class Traffic:
         for inlet in (self._inlet, self._credits):
             if inlet is not None:
                 waiter.watch(inlet)
-        self._waiting: deque[Ticket] = deque()
+        self._waiting = Turns(pools, live=live)
         self._working: dict[tuple[int, int], Ticket] = {}
         self._routes: dict[str, tuple[dict[str, Outlet], int] | None] = {}
         self._parked: list[tuple[str, str, Ticket]] = []
@@ -97,26 +98,25 @@ class Traffic:
                 except StaleTicket:
                     self._ledgers[ticket.stream].count_dropped(self._worker, DropCause.STALE)
                     continue
-            self._waiting.append(ticket)
-        if self._live and len(self._waiting) > 1:
-            self._keep_newest()
+            replaced = self._waiting.add(ticket, time.monotonic())
+            if replaced is not None:
+                self._drop_unheld(replaced, DropCause.LATE)
 
-    def has_waiting(self) -> bool:
-        """True when `next` would give a ticket."""
-        return bool(self._waiting)
+    def patience_s(self, at_most: int, wait_s: float) -> float:
+        """How long to wait for more frames before `take`; 0: not at all, infinity: nothing is there yet."""
+        return self._waiting.patience_s(at_most, wait_s, time.monotonic())
 
-    def next(self) -> Ticket | None:
-        """The ticket to work on now."""
-        while self._waiting:
-            ticket = self._waiting.popleft()
-            if ticket.flags & TicketFlag.END:
-                return ticket
-            if self._is_last and ticket.sequence <= self._ledgers[ticket.stream].last_sequence:
-                self._drop_unheld(ticket, DropCause.STALE)  # nothing older is shown after something newer
-                continue
-            self.begin(ticket)
-            return ticket
-        return None
+    def take(self, at_most: int) -> list[Ticket]:
+        """The tickets to work on now: frames of one epoch, one a stream, or the end of a stream; see `Turns`."""
+        taken = []
+        for ticket in self._waiting.take(at_most):
+            if not ticket.flags & TicketFlag.END:
+                if self._is_last and ticket.sequence <= self._ledgers[ticket.stream].last_sequence:
+                    self._drop_unheld(ticket, DropCause.STALE)  # nothing older is shown after something newer
+                    continue
+                self.begin(ticket)
+            taken.append(ticket)
+        return taken
 
     def begin(self, ticket: Ticket) -> None:
         """Hold a ticket as being worked on."""
@@ -179,13 +179,3 @@ class Traffic:
                 return False  # reclaimed meanwhile; whoever has the slot now does not know this ticket
         outlets[kind].send(ticket)
         return True
-
-    def _keep_newest(self) -> None:
-        newest = {t.stream: t.sequence for t in self._waiting if not t.flags & TicketFlag.END}
-        kept: deque[Ticket] = deque()
-        for ticket in self._waiting:
-            if ticket.flags & TicketFlag.END or ticket.sequence == newest[ticket.stream]:
-                kept.append(ticket)
-            else:
-                self._drop_unheld(ticket, DropCause.LATE)
-        self._waiting = kept

@@ -6,13 +6,14 @@ which slot is decided in `pipeline/traffic.py`; this file decides when.
 """
 
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import RunConfig
 from pipeline.epochs import Epochs
 from pipeline.errors import StaleTicket
-from pipeline.frame import Frame, StreamFormat, Ticket
+from pipeline.frame import Frame, StreamFormat, Ticket, TicketFlag
 from pipeline.lifeline import Lifeline
 from pipeline.link import Bell, ControlIn, StatusOut, Waiter, close_context, context, remove_socket_folder
 from pipeline.settings import Settings
@@ -65,6 +66,8 @@ class Worker:
         self.stages: list[Stage] = []
         self._lines: list[tuple[int, int | None]] = []
         self._took_s: dict[int, float] = {}
+        self._batches: Counter[int] = Counter()
+        """How often so many frames were taken at once."""
         self._last = "render" in job["stages"]
         self.traffic: Traffic | None = None
         self.door: Any = None
@@ -99,8 +102,7 @@ class Worker:
 
     def _turn(self) -> None:
         traffic = self._traffic()
-        busy = self._has_room() and traffic.has_waiting()
-        readable = self._waiter.wait(0.0 if busy else _IDLE_S)
+        readable = self._waiter.wait(self._pause_s())
         self._bell.hush()
         if self._lifeline.fd in readable and self._lifeline.receive() is None:
             remove_socket_folder(self._folder)  # the supervisor is gone and cannot
@@ -116,10 +118,18 @@ class Worker:
             self._collect(index)
         if self.door is not None:
             self._let_in()
-        if self._has_room():
-            ticket = traffic.next()
-            if ticket is not None:
-                self._run_ticket(ticket)
+        if self._pause_s() <= 0.0:
+            self._run_tickets(traffic.take(self._batch()))
+
+    def _pause_s(self) -> float:
+        """How long to sleep: not at all before work, a moment when a batch may still grow."""
+        if not self._has_room():
+            return _IDLE_S
+        return min(_IDLE_S, self._traffic().patience_s(self._batch(), self.config.batch.wait_ms * 1e-3))
+
+    def _batch(self) -> int:
+        """Frames of different streams to work on at once."""
+        return max((stage.batch for stage in self.stages), default=1)
 
     def _has_room(self) -> bool:
         return not self.stages or self._traffic().n_working < self.stages[-1].in_flight
@@ -133,27 +143,32 @@ class Worker:
                 break
             traffic.begin(ticket)
             if self.stages:
-                self._submit(0, ticket)
+                self._submit([ticket])
             else:
                 traffic.hand_on(ticket)
         for stream in self.door.over():
             self._end(stream)
 
-    def _run_ticket(self, ticket: Ticket) -> None:
-        if ticket.flags & ticket.flags.END:
-            self._end(ticket.stream)
-            return
-        self._submit(0, ticket)
+    def _run_tickets(self, tickets: list[Ticket]) -> None:
+        if tickets and tickets[0].flags & TicketFlag.END:
+            self._end(tickets[0].stream)
+        elif tickets:
+            self._batches[len(tickets)] += 1
+            self._submit(tickets)
 
-    def _submit(self, index: int, ticket: Ticket) -> None:
-        if not self.epochs.use(ticket.epoch):
-            self._traffic().drop(ticket, DropCause.STALE)
+    def _submit(self, tickets: list[Ticket]) -> None:
+        """Have the first stage begin with these frames, all of one epoch."""
+        if not self.epochs.use(tickets[0].epoch):
+            for ticket in tickets:
+                self._traffic().drop(ticket, DropCause.STALE)
             return
+        self._enter(0, [self._frame(ticket) for ticket in tickets])
+
+    def _frame(self, ticket: Ticket) -> Frame:
         pool = self._pools[ticket.stream]
         layout = self.epochs.layout(ticket.stream, ticket.epoch)
         slot = ticket.slot
-        frame = Frame(ticket, lambda name: pool.view(slot, layout[name]), captured_ns=pool.captured_ns(slot))
-        self._enter(index, [frame])
+        return Frame(ticket, lambda name: pool.view(slot, layout[name]), captured_ns=pool.captured_ns(slot))
 
     def _enter(self, index: int, frames: list[Frame]) -> None:
         entered, tail = self._lines[index]
@@ -177,18 +192,21 @@ class Worker:
         self._collect(index)
 
     def _collect(self, index: int) -> None:
-        for frame in self.stages[index].finished():
+        finished = list(self.stages[index].finished())
+        for frame in finished:
             ticket = frame.ticket
             if self.config.diary:
                 entered, tail = self._lines[index]
                 line = entered if tail is None else tail
                 self._pools[ticket.stream].leave(ticket.slot, line, frame.shown_ns or time.monotonic_ns())
             if index + 1 < len(self.stages):
-                self._enter(index + 1, [frame])
-            elif self._last:
+                continue
+            if self._last:
                 self._account(frame)
             else:
                 self._traffic().hand_on(ticket)
+        if finished and index + 1 < len(self.stages):
+            self._enter(index + 1, finished)
 
     def _account(self, frame: Frame) -> None:
         ticket, ledger = frame.ticket, self._ledgers[frame.ticket.stream]
@@ -220,6 +238,7 @@ class Worker:
         kind = message["type"]
         traffic = self._traffic()
         if kind == "stop":
+            self._say_beat()
             self._stopping = True
         elif kind == "routes":
             traffic.reroute(message["to"])
@@ -242,7 +261,11 @@ class Worker:
         now = time.monotonic()
         if now >= self._next_beat:
             self._next_beat = now + self.config.restart.beat_s / 2
-            self.say({"type": "beat"})
+            self._say_beat()
+
+    def _say_beat(self) -> None:
+        is_told = any(size > 1 for size in self._batches)  # one frame at a time goes without saying
+        self.say({"type": "beat", "batches": dict(self._batches)} if is_told else {"type": "beat"})
 
     # -- the start
 

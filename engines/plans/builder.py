@@ -21,8 +21,7 @@ from engines.plans.library import Library
 from engines.plans.network import Parsed, config_of, layer_lines, parse
 from engines.plans.progress import Phases, make_monitor
 from engines.plans.timing_cache import timing_cache_for
-from engines.runtime.graph_facts import read_graph
-from engines.spec import INPUT_NAME, EngineSpec
+from engines.spec import EngineSpec
 
 __all__ = ["Built", "build_plan", "dynamic_batches"]
 
@@ -86,16 +85,10 @@ def build_plan(
 
 
 def dynamic_batches(spec: EngineSpec, batches: Batches | None) -> Batches | None:
-    """What to put into `PlanOptions.batches`: the wish, or the default for a graph that takes any batch.
-
-    Only a graph that no manifest lists can be of that kind, and only then the file is read.
-    """
-    if batches is not None or spec.batch > 1:
+    """What to put into `PlanOptions.batches`: the wish, or the default for a graph that takes any batch."""
+    if batches is not None or not spec.any_batch:
         return batches
-    manifest_path = spec.path.parent / f"{spec.name}.json"
-    if manifest_path.is_file():
-        return None
-    return Batches() if read_graph(spec.path).inputs[INPUT_NAME][1][0] is None else None
+    return Batches()
 
 
 def _found(cache: PlanCache, key: PlanKey) -> Plan | None:

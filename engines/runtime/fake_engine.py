@@ -15,7 +15,7 @@ import cv2
 from pydantic import Field, ValidationError
 
 from configs import Options, near_matches
-from engines.errors import EngineError, EngineNotFound
+from engines.errors import DeviceLost, EngineError, EngineNotFound
 from engines.runtime.checked import Array, CheckedEngine
 from engines.size import DEFAULT_SIZE, Size
 from engines.spec import LOGITS_STRIDE, EngineSpec, InputSpec, OutputSpec, ResizeRule
@@ -40,6 +40,10 @@ class FakeOptions(Options):
     """Sleeps this long in each inference, as a slow network would keep the worker waiting."""
     fail_at: int | None = Field(None, ge=0)
     """The inference, counted from 0, that raises EngineError instead."""
+    lose_at: int | None = Field(None, ge=0)
+    """The inference, counted from 0 after each start, that raises DeviceLost, as a GPU would that fails for good."""
+    max_batch: int = Field(1, ge=1, le=64)
+    """Pictures that one inference takes at most, at the price of one, as a GPU nearly does."""
     resize: ResizeRule = ResizeRule.LETTERBOX
     """How frames are brought to the engine's size."""
 
@@ -65,6 +69,7 @@ def fake_spec(text: str) -> EngineSpec:
         output=OutputSpec(("background", "shape"), 1),
         palette=((0, 0, 0), (red, green, blue)),
         precision="exact",
+        any_batch=options.max_batch > 1,
     )
 
 
@@ -75,6 +80,7 @@ class FakeEngine(CheckedEngine):
     """
 
     title: ClassVar[str] = "fake"
+    usual_batch: ClassVar[int] = 64
 
     @classmethod
     def unavailable_reason(cls) -> str | None:
@@ -83,6 +89,7 @@ class FakeEngine(CheckedEngine):
 
     def _open(self) -> None:
         self._options = _options(str(self.spec.path), str(self.spec.path).partition("?")[2])
+        self.max_batch = min(self.max_batch, self._options.max_batch)
         self._turn = threading.Lock()
         height, width = self.spec.input.height, self.spec.input.width
         self._alpha = cv2.inRange(self._blank_image()[0], _LOW, _HIGH)
@@ -94,19 +101,25 @@ class FakeEngine(CheckedEngine):
         with self._turn:
             if self._n_inferences == self._options.fail_at:
                 raise EngineError(f"{self.spec.label} fails at inference {self._n_inferences}, as asked for")
+            if self._n_inferences == self._options.lose_at:
+                raise DeviceLost(f"{self.spec.label} loses its GPU at inference {self._n_inferences}, as asked for")
             self._n_inferences += 1
             if self._options.work_ms:
                 time.sleep(self._options.work_ms / 1e3)
-            cv2.inRange(_mat(image_bgr), _LOW, _HIGH, dst=self._alpha)
-            if "alpha" in outputs:
-                outputs["alpha"][0] = self._alpha
-            if "labels" in outputs:
-                cv2.threshold(self._alpha, 127, 1, cv2.THRESH_BINARY, dst=_mat(outputs["labels"]))
-            if "logits" in outputs:
-                self._write_logits(outputs["logits"])
+            for index in range(len(image_bgr)):
+                self._find(index, image_bgr, outputs)
+
+    def _find(self, index: int, image_bgr: Array, outputs: Mapping[str, Array]) -> None:
+        cv2.inRange(_mat(image_bgr, index), _LOW, _HIGH, dst=self._alpha)
+        if "alpha" in outputs:
+            outputs["alpha"][index] = self._alpha
+        if "labels" in outputs:
+            cv2.threshold(self._alpha, 127, 1, cv2.THRESH_BINARY, dst=_mat(outputs["labels"], index))
+        if "logits" in outputs:
+            self._write_logits(outputs["logits"][index])
 
     def _write_logits(self, logits: Array) -> None:
-        background, shape = logits[0]
+        background, shape = logits
         size = (self._quarter.shape[1], self._quarter.shape[0])
         cv2.resize(self._alpha, size, dst=self._quarter, interpolation=cv2.INTER_AREA)
         shape[...] = self._quarter
@@ -123,8 +136,8 @@ _LOW = tuple(max(0, value - SHAPE_TOLERANCE) for value in SHAPE_BGR)
 _HIGH = tuple(min(255, value + SHAPE_TOLERANCE) for value in SHAPE_BGR)
 
 
-def _mat(batch: Array) -> Any:
-    return batch[0]  # OpenCV knows no batches
+def _mat(batch: Array, index: int) -> Any:
+    return batch[index]  # OpenCV knows no batches
 
 
 def _options(text: str, query: str) -> FakeOptions:

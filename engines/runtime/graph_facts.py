@@ -75,17 +75,19 @@ def spec_from_graph(path: Path) -> EngineSpec:
         palette=meaning.palette,
         precision=facts.metadata.get("precision", "fp32"),
         batch=shape[0] or 1,
+        any_batch=shape[0] is None,
     )
 
 
 def check_contract(spec: EngineSpec, facts: GraphFacts, wanted: tuple[str, ...]) -> None:
     """Raise EngineMismatch where the graph, as a backend sees it, is not what `spec` promises."""
-    shape = spec.input.shape(spec.batch)
+    batch = None if spec.any_batch else spec.batch
+    shape = (batch, *spec.input.shape()[1:])
     if facts.inputs != {INPUT_NAME: ("uint8", shape)}:
         raise EngineMismatch(f"{spec.path}: takes {facts.inputs}, the manifest promises {INPUT_NAME} uint8 {shape}")
     # Not only what is wanted: a wrong number of classes shows in the logits, and must not wait for the first frame.
     for name in dict.fromkeys((*wanted, *(name for name in facts.outputs if name in spec.output.names))):
-        expected = (spec.output_dtype(name), spec.output_shape(name))
+        expected = (spec.output_dtype(name), (batch, *spec.output_shape(name)[1:]))
         found = facts.outputs.get(name)
         if found is None:
             raise EngineMismatch(f"{spec.path}: has no output {name!r} (it has {', '.join(facts.outputs)})")

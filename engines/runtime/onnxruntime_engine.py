@@ -48,12 +48,14 @@ class OnnxRuntimeEngine(CheckedEngine):
         self._session = load_session(self.spec.path, n_threads=self.n_threads, optimise=True)
         check_contract(self.spec, session_facts(self._session), self.outputs)
         self._binding = self._session.io_binding()
-        self._bound: dict[str, int] = {}
+        self._bound: dict[str, tuple[int, int]] = {}
+        """Address and pictures of what is bound."""
         self._faults = _faults()
         self._turn = threading.Lock()
         self._run_options = ort.RunOptions()
         self._run_options.only_execute_path_to_fetches = True
-        self._run(self._blank_image(), self._blank_outputs())
+        for batch in dict.fromkeys((self.max_batch, self.spec.batch)):
+            self._run(self._blank_image(batch), self._blank_outputs(batch))
         version = ".".join(ort.__version__.split(".")[:2])
         n_threads = f"{self.n_threads} thread" + ("s" if self.n_threads > 1 else "")
         self.backend = f"{self.title} {version} fp32, {n_threads}"
@@ -69,16 +71,16 @@ class OnnxRuntimeEngine(CheckedEngine):
     def _bind(self, image_bgr: Array, outputs: Mapping[str, Array]) -> None:
         if self._bound.keys() - {INPUT_NAME} != outputs.keys():
             self._binding.clear_binding_outputs()
-            self._bound = {name: address for name, address in self._bound.items() if name == INPUT_NAME}
-        address = address_of(image_bgr)
-        if self._bound.get(INPUT_NAME) != address:
-            self._binding.bind_input(INPUT_NAME, "cpu", 0, image_bgr.dtype.type, image_bgr.shape, address)
-            self._bound[INPUT_NAME] = address
+            self._bound = {name: place for name, place in self._bound.items() if name == INPUT_NAME}
+        place = (address_of(image_bgr), len(image_bgr))
+        if self._bound.get(INPUT_NAME) != place:
+            self._binding.bind_input(INPUT_NAME, "cpu", 0, image_bgr.dtype.type, image_bgr.shape, place[0])
+            self._bound[INPUT_NAME] = place
         for name, buffer in outputs.items():
-            address = address_of(buffer)
-            if self._bound.get(name) != address:
-                self._binding.bind_output(name, "cpu", 0, buffer.dtype.type, buffer.shape, address)
-                self._bound[name] = address
+            place = (address_of(buffer), len(buffer))
+            if self._bound.get(name) != place:
+                self._binding.bind_output(name, "cpu", 0, buffer.dtype.type, buffer.shape, place[0])
+                self._bound[name] = place
 
     def _close(self) -> None:
         self._session = self._binding = None

@@ -47,6 +47,9 @@ class OpenVinoEngine(CheckedEngine):
 
         model = load_model(self.spec.path)
         check_contract(self.spec, model_facts(model), self.outputs)
+        if self.spec.any_batch:  # one picture a call: a fixed shape, which costs nothing beside a graph of that shape
+            sides = (1, self.max_batch) if self.max_batch > 1 else 1
+            model.reshape({INPUT_NAME: ov.PartialShape([sides, *self.spec.input.shape()[1:]])})
         wanted = ov.Model([model.output(name).get_node() for name in self.outputs], model.get_parameters(), "engine")
         is_live = self.hint == "latency"
         options: dict[str, Any] = {
@@ -67,8 +70,9 @@ class OpenVinoEngine(CheckedEngine):
         n_requests = 1 if is_live else int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         for _ in range(n_requests):
-            request = _Request(compiled.create_infer_request(), self._blank_outputs())
-            request.run(self._blank_image(), {})
+            request = _Request(compiled.create_infer_request(), self._blank_outputs(self.max_batch))
+            for batch in dict.fromkeys((self.max_batch, self.spec.batch)):
+                request.run(self._blank_image(batch), {})
             self._requests.put(request)
         version = ".".join(ov.__version__.split(".")[:2])
         arithmetic = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
@@ -95,26 +99,27 @@ class _Request:
     def __init__(self, request: Any, scratch: dict[str, Array]) -> None:
         self._request = request
         self._scratch = scratch  # takes what is compiled but not asked for in this call
-        self._bound: dict[str, int] = {}
-        self._tensors: dict[tuple[str, int], Any] = {}
+        self._bound: dict[str, tuple[int, int]] = {}
+        self._tensors: dict[tuple[str, int, int], Any] = {}
 
     def run(self, image_bgr: Array, outputs: Mapping[str, Array]) -> None:
         self._bind(INPUT_NAME, image_bgr)
         for name, scratch in self._scratch.items():
-            self._bind(name, outputs.get(name, scratch))
+            asked = outputs.get(name)
+            self._bind(name, scratch[: len(image_bgr)] if asked is None else asked)
         self._request.infer(share_outputs=True)  # else it returns copies of all outputs
 
     def _bind(self, name: str, buffer: Array) -> None:
-        address = address_of(buffer)
-        if self._bound.get(name) == address:
+        address, batch = address_of(buffer), len(buffer)
+        if self._bound.get(name) == (address, batch):
             return
-        tensor = self._tensors.get((name, address))
+        tensor = self._tensors.get((name, address, batch))
         if tensor is None:
             if len(self._tensors) >= MAX_TENSORS:
                 self._tensors.pop(next(iter(self._tensors)))
-            tensor = self._tensors[name, address] = _tensor_at(address, buffer)
+            tensor = self._tensors[name, address, batch] = _tensor_at(address, buffer)
         self._request.set_tensor(name, tensor)
-        self._bound[name] = address
+        self._bound[name] = (address, batch)
 
 
 def load_model(path: Path) -> Any:

@@ -55,6 +55,8 @@ class Stage(Protocol):
     """Name in the diary of the time between `submit` returning and the frame being finished; mostly none."""
     in_flight: int
     """Frames it may hold at once."""
+    batch: int
+    """Frames of different streams that it would rather take at once, `in_flight` or not; mostly 1."""
 
     def begin(self, formats: Mapping[int, StreamFormat]) -> None:
         """The streams' formats are known: acquire what depends on them."""
@@ -101,6 +103,7 @@ class PlainStage:
     needs_format: ClassVar[bool] = True
     tail: ClassVar[str] = ""
     in_flight: int = 1
+    batch: int = 1
 
     def __init__(self, context: StageContext) -> None:
         self.context = context

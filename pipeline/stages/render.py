@@ -46,6 +46,7 @@ class Render:
     def __init__(self, context: StageContext) -> None:
         self.context = context
         self.in_flight = 2
+        self.batch = 1
         self._formats: Mapping[int, StreamFormat] = {}
         self._fanouts: dict[int, Fanout] = {}
         self._looks: dict[int, _Look] = {}
