@@ -89,7 +89,8 @@ class Turns:
             return math.inf
         queues = self._queues.values()
         n_possible = sum(bool(queue.waiting) or not queue.is_over for queue in queues)
-        if len(ready) >= min(at_most, n_possible) or len(ready) < sum(bool(queue.waiting) for queue in queues):
+        is_full = ready[0].is_end or len(ready) >= min(at_most, n_possible)
+        if is_full or len(ready) < sum(bool(queue.waiting) for queue in queues):
             return 0.0
         return max(0.0, min(one.since_s for one in ready) + wait_s - now_s)
 
