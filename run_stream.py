@@ -90,6 +90,11 @@ def main(traceback: bool) -> None:
 @click.option("--engine", help="NAME[@WxH][:precision] or a path. Default: person.")
 @click.option("--swap", "engines", multiple=True, metavar="ENGINE", help="Another engine to choose while running.")
 @click.option("--backend", help="openvino, onnxruntime; default: the best that works here.")
+@click.option(
+    "--build",
+    type=click.Choice(["never", "background", "wait"]),
+    help="A TensorRT plan that is missing: beside the stream (default), before it, or not at all.",
+)
 @click.option("--effect", help="NAME[:VALUE], such as blur:12, replace:beach.jpg, overlay. Default: blur.")
 @click.option(
     "--sink", "sinks", multiple=True, help="window, browser[:PORT], file:PATH, frames:DIR, masks:DIR, jsonl:PATH, null."
@@ -134,7 +139,8 @@ def run(config_path: Path | None, report_path: Path | None, **options: Any) -> N
 def _as_overrides(options: dict[str, Any]) -> list[str]:
     """The command line's own options as overrides, so that there is one way in."""
     told = []
-    for key in ("engine", "backend", "effect", "pacing", "stability", "size", "mirror", "max_frames", "seconds"):
+    same_name = "engine backend build effect pacing stability size mirror max_frames seconds"
+    for key in same_name.split():
         if options.get(key) is not None:
             told.append(f"{key}={json.dumps(options[key])}")
     if options["crf"] is not None:
@@ -154,6 +160,7 @@ def _as_overrides(options: dict[str, Any]) -> list[str]:
 
 
 def _run(config: Any, report_path: Path | None) -> int:
+    from pipeline.building import ready_plans
     from pipeline.display import Display
     from pipeline.report import report_of, table_of, write_report
     from pipeline.run import check_outputs, inputs_of, outputs_of, prepare, ready_crf
@@ -171,6 +178,7 @@ def _run(config: Any, report_path: Path | None) -> int:
     for line in plan.crf_told:
         display.say(line)
     ready_crf(plan.crf_methods, display.say)
+    ready_plans(plan, display.say)
     supervisor = Supervisor(plan, display)
     try:
         try:

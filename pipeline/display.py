@@ -78,6 +78,8 @@ def _line(supervisor: Supervisor) -> str:
     for stream, ledger in sorted(supervisor.ledgers.items()):
         prefix = f"[{stream}] " if len(supervisor.ledgers) > 1 else ""
         parts.append(prefix + _stream_line(supervisor, stream, ledger))
+    if supervisor.building.told:
+        parts.append(supervisor.building.told)
     return "   ".join(parts)
 
 

@@ -14,6 +14,7 @@ from engines.crf_gate import Gate, gate_of
 from engines.errors import BackendUnavailable, EngineMismatch
 from engines.machine import usable_cores
 from engines.names import resolve
+from engines.plans.library import LIBRARIES
 from engines.runtime import BACKENDS
 from pipeline.config import RunConfig
 from pipeline.effects import EFFECTS, effect_from_text
@@ -93,6 +94,8 @@ class Run:
                 "stability": self.config.stability,
                 "tap": self.config.tap,
                 "arithmetic": self.config.arithmetic,
+                "build": self.config.build,
+                "batch": self.config.batch.max,
             },
         }
 
@@ -132,7 +135,9 @@ def prepare(config: RunConfig) -> Run:
         why_pacing=why,
         sinks=sinks,
         engines=engines,
-        settings=Settings(0, config.engine, effects, config.strength, matte=config.matte),
+        settings=Settings(
+            0, config.engine, effects, config.strength, matte=config.matte, backends=_until_built(config, engines)
+        ),
         n_threads=engine_threads(config, live=pacing == "live"),
         gates=gates,
     )
@@ -153,6 +158,16 @@ def ready_crf(methods: Collection[str], say: Callable[[str], None]) -> None:
         if not is_compiled():
             say("the dense CRF is compiled for this machine, once; that takes about a minute")
             compile_in_a_process()
+
+
+def _until_built(config: RunConfig, engines: tuple[str, ...]) -> dict[str, str]:
+    """Engines whose plan is to be built beside the stream though their backend was named: until then any will do."""
+    if config.build != "background" or config.backend not in LIBRARIES:
+        return {}
+    from engines.plans.missing import missing_plan
+
+    plans = {engine: missing_plan(resolve(engine), config.backend, config.arithmetic)[0] for engine in engines}
+    return {engine: "auto" for engine, plan in plans.items() if plan is not None}
 
 
 def _without_crf(config: RunConfig) -> RunConfig:

@@ -4,6 +4,7 @@ A frame is stamped with the epoch it was captured in, and every stage treats it 
 settings: a frame is never half old and half new.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -39,6 +40,13 @@ class Settings:
     mask: bool = True
     """False shows the frame untouched."""
     matte: MatteOptions = field(default_factory=MatteOptions)
+    backends: Mapping[str, str] = field(default_factory=dict)
+    """Engine to backend, where that is not the run's own: one whose plan was built beside the stream."""
+
+    @property
+    def opening(self) -> tuple[str, str]:
+        """What tells one opened engine from another: its name, and its backend, empty for the run's own."""
+        return self.engine, self.backends.get(self.engine, "")
 
     def changed(self, epoch: int, **changes: Any) -> Self:
         """A later epoch's settings."""

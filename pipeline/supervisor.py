@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from engines.names import resolve
+from pipeline.building import Building
 from pipeline.changes import Changes
 from pipeline.crew import Crew
 from pipeline.errors import StreamError, WorkerFailed
@@ -62,8 +63,11 @@ class Supervisor:
         self.was_interrupted = False
         self.engine_told: dict[str, str] = {}
         """`engine`, `backend` and `choice` (why this one) as the segment worker opened them."""
+        self.batches: dict[str, dict[str, int]] = {}
+        """Of each worker that takes several frames at once: how often how many, since its last restart."""
         self.events: list[dict[str, Any]] = []
         self.announcements: list[str] = []
+        self.building = Building(self.event, lambda engine, backend: self.changes.open_with(engine, backend))
         self._watch = watch
         self._began_ns = time.monotonic_ns()
         self._deaths: deque[float] = deque()
@@ -100,6 +104,7 @@ class Supervisor:
                     self._turn()
             finally:
                 try:
+                    self.building.end()
                     self._end_workers()
                 finally:
                     remove_socket_folder(self._folder)
@@ -157,6 +162,8 @@ class Supervisor:
         if self.state is State.STARTING:
             self._advance_start()
         self._advance_recovery()
+        if self.state is State.RUNNING:
+            self.building.turn()
         if self.formats and len(self._done) == len(self.formats):
             self.state = State.STOPPED
         if time.monotonic() > self._drain_until:
@@ -195,6 +202,9 @@ class Supervisor:
             self.changes.answered(worker.name, message["epoch"], message["why"])
         elif kind == "engine":
             self.engine_told = {key: message[key] for key in ("engine", "backend", "choice")}
+            self.building.want(message["plan"])
+        elif kind == "beat":
+            self.batches.update({worker.name: message["batches"]} if "batches" in message else {})
         elif kind == "event":
             self.event(worker.name, message["what"], message["why"])
             if "sink" in message:

@@ -17,7 +17,7 @@ from engines.runtime.checked import Array, CheckedEngine, Hint, PrecisionHint
 from engines.runtime.first_that_opens import FirstThatOpens, Next
 from engines.spec import EngineSpec
 
-__all__ = ["BACKENDS", "Array", "Engine", "backend_reason", "open_engine"]
+__all__ = ["BACKENDS", "Array", "Engine", "PrecisionHint", "backend_reason", "missing_reason", "open_engine"]
 
 
 class Engine(Protocol):
@@ -95,6 +95,15 @@ def backend_reason(name: str) -> str | None:
         BackendUnavailable: there is no such backend.
     """
     return _class_of(name).unavailable_reason()
+
+
+def missing_reason(name: str, spec: EngineSpec, precision_hint: PrecisionHint = "auto") -> str | None:
+    """What a backend that can be used here lacks to run this graph, with what would mend it; None when it has all.
+
+    Raises:
+        BackendUnavailable: there is no such backend.
+    """
+    return _class_of(name).missing_reason(spec, precision_hint)
 
 
 def _going_on(

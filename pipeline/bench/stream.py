@@ -88,6 +88,7 @@ def _pipeline(
             paced = ["--pacing", "live", "--seconds", str(seconds), "--set", f"rate_hz={rate}", "--set", "loop=true"]
         command = [sys.executable, "-c", "import sys; from run_stream import main; main(sys.argv[1:])", "run", clip]
         command += ["--engine", engine, "--effect", effect, "--sink", "null", "--report", str(report), *paced]
+        command += ["--build", "never"]  # one backend from the first frame to the last
         command += [part for override in overrides for part in ("--set", override)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=_environment())
         watch = PssWatch(process.pid)

@@ -87,6 +87,7 @@ def played(clips: Sequence[Path], n_frames: int, engine: str, backend: str, way:
         "streams": [{"source": str(clip), "sinks": [f"masks:{folder / 'masks{stream}'}"]} for clip in clips],
         "engine": engine,
         "backend": backend,
+        "build": "never",  # one backend from the first frame to the last
         "arithmetic": way.arithmetic,
         "effect": "none",
         "pacing": "lossless",

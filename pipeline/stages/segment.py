@@ -1,23 +1,36 @@
 """Runs the engine from plane to plane. The only stage that needs a backend's library."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from engines.names import resolve
+from engines.plans.missing import missing_plan
 from engines.runtime import Engine, open_engine
-from engines.spec import OutputSpec
+from engines.runtime.trial import try_out
+from engines.spec import EngineSpec, OutputSpec
 from pipeline.frame import Frame
 from pipeline.settings import Settings
 from pipeline.stages import PlainStage, StageContext
+from pipeline.stages.stacked import Stacked
 
 __all__ = ["Segment"]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An engine that is open, and what it would be better with."""
+
+    engine: Engine
+    plan: dict[str, str] | None
+    """The plan that TensorRT lacks to run it instead, if that is to be built."""
 
 
 class Segment(PlainStage):
     """`tensor_bgr` to `alpha` or `labels`, or to `logits` when refine follows.
 
-    A new engine is opened in `prepare` while the old one serves; the old one is closed when no frame
-    of its epoch can come any more.
+    A new engine is opened and tried out in `prepare` while the old one serves; the old one is closed when no frame
+    of its epoch can come any more. Frames of several streams go to the engine in one call where it takes more than one.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({"tensor_bgr"})
@@ -26,42 +39,54 @@ class Segment(PlainStage):
 
     def __init__(self, context: StageContext) -> None:
         super().__init__(context)
-        self._opened: dict[str, Engine] = {}
+        self._opened: dict[tuple[str, str], Opened] = {}
         self._engine: Engine | None = None
         self._outputs: tuple[str, ...] = ()
+        self._stacked: Stacked | None = None
 
-    def prepare(self, settings: Settings) -> Engine:
-        """Open and warm the engine unless it is open already."""
-        found = self._opened.get(settings.engine)
+    def prepare(self, settings: Settings) -> Opened:
+        """Open the engine and try it out, unless it is open already.
+
+        Raises:
+            EngineError: it cannot be opened, or what it answers is not what it promises.
+        """
+        found = self._opened.get(settings.opening)
         if found is not None:
             return found
         spec = resolve(settings.engine)
-        engine = open_engine(
-            spec,
-            backend=self.context.backend,
-            outputs=outputs_wanted(spec.output, self.context.options),
-            n_threads=self.context.n_threads,
-            precision_hint=self.context.options.get("arithmetic", "auto"),
-        )
-        engine.__enter__()
-        self._opened[settings.engine] = engine
-        return engine
+        engine = self._open(spec, settings.opening[1])
+        made = self._opened[settings.opening] = Opened(engine, self._missing_plan(settings.engine, spec))
+        return made
 
     def use(self, prepared: Any) -> None:
         """Serve with this engine from the next frame on."""
-        engine: Engine = prepared
-        self._engine = engine
+        opened: Opened = prepared
+        engine = opened.engine
         output = engine.spec.output
         self._outputs = outputs_wanted(output, self.context.options)
-        told = {"engine": engine.spec.label, "backend": engine.backend, "choice": engine.choice}
+        self.batch = min(engine.max_batch, len(self.context.streams))
+        if engine is not self._engine:
+            self._engine = engine
+            self._stacked = Stacked(engine, self._outputs) if self.batch > 1 else None
+        told = {"engine": engine.spec.label, "backend": engine.backend, "choice": engine.choice, "plan": opened.plan}
         self.context.tell({"type": "engine", **told})
 
     def keep(self, prepared: Sequence[Any]) -> None:
         """Close the engines that no settings use any more."""
-        for name, opened in list(self._opened.items()):
-            if not any(opened is engine for engine in prepared):
-                del self._opened[name]
-                opened.__exit__(None, None, None)
+        for key, opened in list(self._opened.items()):
+            if not any(opened is kept for kept in prepared):
+                del self._opened[key]
+                opened.engine.__exit__(None, None, None)
+
+    def submit(self, frames: Sequence[Frame]) -> None:
+        """One inference for as many frames as the engine takes in a call."""
+        if self._stacked is None or len(frames) == 1:
+            super().submit(frames)
+            return
+        for start in range(0, len(frames), self.batch):  # more than a batch came before a smaller engine was swapped in
+            batch = frames[start : start + self.batch]
+            self._stacked.infer(batch)
+            self._done += batch
 
     def process(self, frame: Frame) -> None:
         """One inference, straight into the slot."""
@@ -71,9 +96,45 @@ class Segment(PlainStage):
 
     def close(self) -> None:
         """Close every engine that is open."""
-        for engine in self._opened.values():
-            engine.__exit__(None, None, None)
+        for opened in self._opened.values():
+            opened.engine.__exit__(None, None, None)
         self._opened.clear()
+
+    def _open(self, spec: EngineSpec, backend: str) -> Engine:
+        is_first = not self._opened
+        if is_first and self.context.backend == "auto":
+            backend = "auto"  # after a restart: nothing serves meanwhile, so whatever opens is better than a refusal
+        engine = open_engine(
+            spec,
+            backend=backend or self.context.backend,
+            outputs=outputs_wanted(spec.output, self.context.options),
+            n_threads=self.context.n_threads,
+            precision_hint=self.context.options.get("arithmetic", "auto"),
+            max_batch=batch_wanted(len(self.context.streams), self.context.options),
+        )
+        engine.__enter__()
+        try:
+            if not is_first:  # at the start the first frame is the trial, and nobody waits for another
+                try_out(engine)
+        except BaseException:
+            engine.__exit__(None, None, None)
+            raise
+        return engine
+
+    def _missing_plan(self, engine: str, spec: EngineSpec) -> dict[str, str] | None:
+        if self.context.options.get("build", "never") != "background":
+            return None
+        hint = self.context.options.get("arithmetic", "auto")
+        plan, _ = missing_plan(spec, self.context.backend, hint)
+        return None if plan is None else {"name": engine, **asdict(plan)}
+
+
+def batch_wanted(n_streams: int, options: Any) -> int | None:
+    """Frames a call at most; None: as many as make it faster on the engine's backend."""
+    if n_streams == 1:
+        return 1
+    asked = int(options.get("batch", 0))
+    return min(asked, n_streams) if asked else None
 
 
 def outputs_wanted(output: OutputSpec, options: Any) -> tuple[str, ...]:
