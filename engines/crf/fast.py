@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from engines.crf import CrfParams
 from engines.crf.exact import NONE, SMALLEST_PROB, ExactCrf
 from engines.crf.lattice import BilateralLattice, SpatialLattice
-from engines.crf.occurring import occurring
+from engines.crf.occurring import among, occurring
 
 __all__ = ["FastCrf"]
 
@@ -68,21 +68,16 @@ class FastCrf:
             return probs.copy()
         if len(probs) == 2:
             return self._of_two(probs, image_bgr, iterations, start)
-        kept = np.flatnonzero(occurring(probs) if classes is None else classes)
-        if len(kept) == len(probs):
-            return self._many.mean_field(probs, image_bgr, iterations, start)
-        refine = self._of_two if len(kept) == 2 else self._many.mean_field
-        begin = None if start is None else _shares(start, kept)
-        refined = np.zeros_like(probs)
-        refined[kept] = refine(_shares(probs, kept), image_bgr, iterations, begin)
-        return refined
+        kept = occurring(probs) if classes is None else classes
+        refine = self._of_two if np.count_nonzero(kept) == 2 else self._many.mean_field
+        return among(kept, refine, probs, image_bgr, iterations, start)
 
     def _of_two(
         self,
         probs: NDArray[np.float32],
         image_bgr: NDArray[np.uint8],
         iterations: int,
-        start: NDArray[np.float32] | None,
+        start: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         if min(image_bgr.shape[:2]) < 2:
             return self._many.mean_field(probs, image_bgr, iterations, start)
@@ -231,13 +226,6 @@ class _Sizes:
         pixels = np.repeat(np.repeat(blocks, 2, axis=0), 2, axis=1)[:height, :width].ravel()
         pixels[self.grid] = False
         return np.flatnonzero(pixels)
-
-
-def _shares(probs: NDArray[np.float32], kept: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Some of the classes, which share every pixel alone."""
-    some = probs[kept]
-    some /= np.maximum(some.sum(axis=0), SMALLEST_PROB)
-    return some
 
 
 def _log_odds(probs_0: NDArray[np.float32], probs_1: NDArray[np.float32]) -> NDArray[np.float32]:

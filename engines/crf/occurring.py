@@ -5,10 +5,12 @@ class near the limit would come and go with the noise, and every time the edges 
 half of what it needed to come in.
 """
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COMES_IN", "STAYS", "occurring"]
+__all__ = ["COMES_IN", "STAYS", "among", "occurring"]
 
 COMES_IN = 0.002
 """Mean probability from which a class takes part."""
@@ -17,6 +19,21 @@ STAYS = COMES_IN / 2
 WINNING = 0.5
 """A class that is surer than this of a pixel takes part, however small its mean: a ball far away is one."""
 FEWEST = 2
+SMALLEST_SUM = np.float32(1e-5)
+
+
+class MeanField(Protocol):
+    """As `engines.crf.Solver.mean_field`."""
+
+    def __call__(
+        self,
+        probs: NDArray[np.float32],
+        image_bgr: NDArray[np.uint8],
+        iterations: int,
+        start: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """(C, h, w) probabilities and (h, w, 3) image to refined probabilities; a fresh array."""
+        ...
 
 
 def occurring(probs: NDArray[np.float32], before: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
@@ -31,3 +48,26 @@ def occurring(probs: NDArray[np.float32], before: NDArray[np.bool_] | None = Non
     is_in: NDArray[np.bool_] = (means >= limits) | (flat.max(axis=1) > WINNING)
     is_in[np.argsort(means)[-FEWEST:]] = True
     return is_in
+
+
+def among(
+    classes: NDArray[np.bool_],
+    mean_field: MeanField,
+    probs: NDArray[np.float32],
+    image_bgr: NDArray[np.uint8],
+    iterations: int,
+    start: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Mean field of some classes, which share every pixel alone; the others come out as 0."""
+    if classes.all():
+        return mean_field(probs, image_bgr, iterations, start)
+    refined = np.zeros_like(probs)
+    begin = None if start is None else _shares(start, classes)
+    refined[classes] = mean_field(_shares(probs, classes), image_bgr, iterations, begin)
+    return refined
+
+
+def _shares(probs: NDArray[np.float32], classes: NDArray[np.bool_]) -> NDArray[np.float32]:
+    some = probs[classes]
+    some /= np.maximum(some.sum(axis=0), SMALLEST_SUM)
+    return some

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from configs import ConfigError
 from pipeline.bench import crf, guesses
+from pipeline.bench.crf_goals import goal_of, missed
+from pipeline.bench.crf_rows import PRUNED, Row
 
 SETS = Path(__file__).parents[2] / "data" / "sets.yaml"
 
@@ -56,4 +59,23 @@ def test_every_method_has_a_row_beside_pydensecrf(monkeypatch: pytest.MonkeyPatc
     assert {(row["method"], "crf-readme" in row["work"]) for row in rows} >= {("exact", True), ("fast", False)}
     assert all(row["agreement"] >= 0.999 for row in rows if row["method"] == "exact")
     assert all(row["ratio"] == pytest.approx(row["reference_ms"] / row["ms"]) for row in rows)
-    assert len(table.splitlines()) == len(rows) + 1
+    assert len(table.split("\n\n")[0].splitlines()) == len(rows) + 1
+
+
+def test_a_row_says_what_it_misses_of_its_goal() -> None:
+    """Too slow is named with figure and bound; a row with noise has no goal."""
+    work = "2 classes, 640x360, 5 iterations, crf-readme"
+    row = Row(work, "exact", 50.0, 100.0, 2.0, 1.0, 1.0, 1.0, 1.0, 5e-3)
+
+    assert missed(row) == ["ratio 2, at least 3", "largest_difference 0.005, at most 0.001"]
+    assert missed(replace(row, ratio=4.0, largest_difference=1e-4)) == []
+    assert goal_of(replace(row, work=f"{work}, noise 6")) is None
+
+
+def test_a_fast_enough_row_of_the_wrong_method_meets_nothing() -> None:
+    """Goals belong to work and method: many classes have one for all of them and one for those that occur."""
+    row = Row("21 classes of voc, 5 iterations, crf-readme", PRUNED, 50.0, 225.0, 4.5, 1.0, 1.0, 1.0, 1.0, 1e-3)
+
+    assert missed(row) == ["ratio 4.5, at least 5"]
+    assert missed(replace(row, method="exact")) == []
+    assert goal_of(replace(row, method="fast")) is None
