@@ -53,6 +53,7 @@ def inspect(engine: str) -> None:
     from engines.names import read_manifest, resolve
     from engines.plans.cache import PlanCache, plan_at, plan_folders
     from engines.plans.layers import plan_lines
+    from engines.plans.weights import graph_sha256
     from engines.runtime.graph_facts import read_graph
 
     if Path(engine).suffix == ".plan":
@@ -67,7 +68,8 @@ def inspect(engine: str) -> None:
             click.echo(f"  {kind:6} {name}: {dtype} {' x '.join(map(str, shape))}")
     for key, value in facts.metadata.items():
         click.echo(f"  metadata {key}: {value}")
-    for plan in (plan for folder in plan_folders() for plan in PlanCache(folder).of_graph(spec.sha256)):
+    sha256 = graph_sha256(spec)
+    for plan in (plan for folder in plan_folders() for plan in PlanCache(folder).of_graph(sha256)):
         target = plan.manifest.key.target
         click.echo(f"  plan for {target.gpu_name} GPU, compute capability {target.compute_capability}: {plan.path}")
     click.echo(f"  --crf auto: {gate_of(spec).why}")

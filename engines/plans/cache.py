@@ -68,6 +68,8 @@ class Plan:
     def __init__(self, manifest_path: Path, manifest: PlanManifest) -> None:
         self.manifest_path = manifest_path
         self.manifest = manifest
+        self.passed_over: tuple[str, ...] = ()
+        """Why better plans were not taken, for people; filled in by whoever chose this one."""
 
     @property
     def path(self) -> Path:

@@ -1,10 +1,11 @@
 """Which of the plans that are kept a stream may run here, and why not the others.
 
 A stream does not know how a plan was built, so any optimisation level will do (the higher the better), and for a graph
-that takes any batch every profile with the wanted one. All else of the key must agree.
+that takes any batch every profile with the wanted one. All else of the key must agree. The trap: a manifest that is
+damaged or not ours says nothing about the other plans, so the search goes on, and what was wrong is told with the plan.
 """
 
-from engines.errors import BackendUnavailable
+from engines.errors import BackendUnavailable, EngineMismatch
 from engines.plans.cache import Plan, PlanCache, plan_folders
 from engines.plans.gpu import Gpu
 from engines.plans.key import PlanKey, PlanOptions, Target, build_command, differences, key_of, source_of
@@ -19,23 +20,36 @@ OPT_LEVELS = range(5, -1, -1)
 def plan_for(spec: EngineSpec, library: Library, gpu: Gpu, *, tf32: bool = True, is_dynamic: bool = False) -> Plan:
     """The best plan of a graph that runs on this GPU; only its manifest is read.
 
+    Returns:
+        With `passed_over`: why better ones were not taken.
+
     Raises:
         BackendUnavailable: there is none; says what the nearest was built for, and the command that builds one.
-        EngineMismatch: the manifest of one was damaged or changed.
+        EngineMismatch: there is none that may be opened, because its manifest was damaged or changed.
     """
     folders = [PlanCache(folder) for folder in plan_folders()]
-    keys = [key_of(spec, library, target, PlanOptions(tf32=tf32)) for target in Target.fitting(library, gpu)]
+    best, *others = Target.fitting(library, gpu)
+    key = key_of(spec, library, best, PlanOptions(tf32=tf32))
+    keys = [key, *(key.model_copy(update={"target": target}) for target in others)]
+    reasons: list[str] = []
     for cache in folders:
         for key in keys:
-            plan = _any_batch(cache, spec, key) if is_dynamic else _any_level(cache, key)
+            plan = _any_batch(cache, spec, key) if is_dynamic else _any_level(cache, key, reasons)
             if plan is not None:
+                plan.passed_over = tuple(reasons)
                 return plan
+    if reasons:
+        raise EngineMismatch("; ".join(reasons))
     raise BackendUnavailable(_why_none(spec, folders, keys[-1], gpu))
 
 
-def _any_level(cache: PlanCache, key: PlanKey) -> Plan | None:
+def _any_level(cache: PlanCache, key: PlanKey, reasons: list[str]) -> Plan | None:
     for level in OPT_LEVELS:
-        plan = cache.find(key.model_copy(update={"options": key.options.model_copy(update={"opt_level": level})}))
+        try:
+            plan = cache.find(key.model_copy(update={"options": key.options.model_copy(update={"opt_level": level})}))
+        except EngineMismatch as error:
+            reasons.append(str(error))
+            continue
         if plan is not None:
             return plan
     return None
@@ -43,7 +57,7 @@ def _any_level(cache: PlanCache, key: PlanKey) -> Plan | None:
 
 def _any_batch(cache: PlanCache, spec: EngineSpec, key: PlanKey) -> Plan | None:
     fitting = []
-    for plan in cache.of_graph(spec.sha256):
+    for plan in cache.of_graph(key.onnx_sha256):
         options = plan.manifest.key.options
         batches = options.batches
         if batches is None or not batches.smallest <= spec.batch <= batches.largest:
@@ -67,7 +81,7 @@ def _why_none(spec: EngineSpec, folders: list[PlanCache], wanted: PlanKey, gpu: 
     nearest: list[list[str]] = [
         [word for word in differences(plan.manifest.key, wanted) if "optimisation level" not in word]
         for cache in folders
-        for plan in cache.of_graph(spec.sha256)
+        for plan in cache.of_graph(wanted.onnx_sha256)
     ]
     shortest = min(nearest, key=len, default=[])
     told = f"; one was {', '.join(shortest)}" if shortest else ""

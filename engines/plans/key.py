@@ -19,6 +19,7 @@ from engines.errors import BackendUnavailable, EngineError, EngineMismatch
 from engines.names import resolve
 from engines.plans.gpu import Gpu
 from engines.plans.library import LIBRARIES, Library
+from engines.plans.weights import graph_sha256
 from engines.spec import INPUT_NAME, EngineSpec
 
 __all__ = [
@@ -137,6 +138,7 @@ class PlanKey(Options):
     """All that must agree; its digest names the files."""
 
     onnx_sha256: str
+    """Of the graph, and of its weights where they lie in files of their own."""
     runtime: str
     """`tensorrt` or `tensorrt_rtx`."""
     runtime_version: str
@@ -153,10 +155,14 @@ class PlanKey(Options):
 
 
 def key_of(spec: EngineSpec, library: Library, target: Target, options: PlanOptions) -> PlanKey:
-    """The key of a plan of this graph; nothing is read or parsed for it."""
+    """The key of a plan of this graph.
+
+    Raises:
+        EngineMismatch: weights that lie beside the graph are missing; see `graph_sha256`.
+    """
     batch = spec.batch if options.batches is None else -1
     return PlanKey(
-        onnx_sha256=spec.sha256,
+        onnx_sha256=graph_sha256(spec),
         runtime=library.kind.module,
         runtime_version=library.version,
         target=target,

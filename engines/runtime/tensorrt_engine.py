@@ -90,6 +90,7 @@ class TensorRtEngine(CheckedEngine):
     def _open(self) -> None:
         library, gpu = find_library(self.library_name), _gpu()
         plan = _plan(self.spec, library, gpu, self.precision_hint)
+        self.why = "; ".join(filter(None, (self.why, *plan.passed_over)))
         data = plan.load()
         logger, log = make_log(library)
         held = self._held = _Held(open_device(), log, logger)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.errors import BackendUnavailable
+from engines.errors import BackendUnavailable, EngineMismatch
 from engines.names import resolve
 from engines.plans.cache import PlanCache
 from engines.plans.choose import plan_for
@@ -98,3 +98,28 @@ def test_a_folder_of_the_environment_comes_before_the_cache(
     monkeypatch.setenv("SEGSTREAM_PLANS", str(carried.folder))
 
     assert plan_for(spec, TRT, ADA).path.parent == carried.folder
+
+
+def test_a_damaged_manifest_hides_no_good_plan(
+    cache: PlanCache, spec: EngineSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in a later folder nor of a lower level in the same; what was wrong is told with the plan."""
+    carried = PlanCache(tmp_path / "carried")
+    kept(carried, key(spec, TRT, opt_level=5)).manifest_path.write_text("{", encoding="utf-8")
+    good = kept(cache, key(spec, TRT))
+    monkeypatch.setenv("SEGSTREAM_PLANS", str(carried.folder))
+
+    plan = plan_for(spec, TRT, ADA)
+    beside = kept(carried, key(spec, TRT, opt_level=0))
+
+    assert plan.path == good.path
+    assert [str(carried.folder) in reason for reason in plan.passed_over] == [True]
+    assert plan_for(spec, TRT, ADA).path == beside.path
+
+
+def test_a_damaged_manifest_is_told_where_it_is_all_there_is(cache: PlanCache, spec: EngineSpec) -> None:
+    """Not as a plan that is missing: somebody may want to know how it was damaged."""
+    kept(cache, key(spec, TRT)).manifest_path.write_text("{", encoding="utf-8")
+
+    with pytest.raises(EngineMismatch, match="not the manifest of a plan"):
+        plan_for(spec, TRT, ADA)
