@@ -15,11 +15,21 @@ from engines.crf import CrfParams
 from engines.size import Size
 from engines.spec import Meaning, Palette, ResizeRule, graph_label
 
-__all__ = ["Calibration", "Certificate", "CrfGain", "CrfSetting", "Difference", "Graph", "Manifest", "sha256_of"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "Calibration",
+    "Certificate",
+    "CrfGain",
+    "CrfSetting",
+    "Difference",
+    "Graph",
+    "Manifest",
+    "sha256_of",
+]
 
-SCHEMA_VERSION = 2
-"""2 adds `batch`, `difference`, `calibration` and `certified` to a graph, `weights`, and settings to `crf`; 1 is still
-read."""
+SCHEMA_VERSION = 3
+"""3 adds `any_batch` to a graph; 2 added `batch`, `difference`, `calibration` and `certified`, `weights`, and settings
+to `crf`. Older ones are still read."""
 
 
 class Difference(Options):

@@ -182,6 +182,8 @@ def _pick(manifest: Manifest, path: Path, size: Size | None, precision: str | No
         for graph in manifest.graphs
         if size in (None, graph.size) and precision in (None, graph.precision) and graph.batch == 1
     ]
+    # One for any batch is taken where it is the only one; a runtime may know shortcuts for one picture a call.
+    fitting = [graph for graph in fitting if not graph.any_batch] or fitting
     if not fitting:
         asked = " ".join(word for word in (str(size or ""), precision or "") if word)
         raise EngineNotFound(f"engine {manifest.name!r} has no graph {asked}; {path} lists {_graphs(manifest)}")

@@ -25,7 +25,13 @@ METHODS = ("mse", "percentile", "minmax")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the engine.")
 @click.option("--size", "sizes", type=wxh, multiple=True, help=f"For each; default: CHECKPOINT's, or {DEFAULT_SIZE}.")
 @click.option("--precision", "precisions", type=click.Choice(PRECISIONS), multiple=True, help="Default: fp32.")
-@click.option("--batch", type=click.IntRange(min=1), default=1, help="Pictures a call; a stream takes 1.")
+@click.option(
+    "--batch",
+    metavar="N|any",
+    default="1",
+    callback=lambda _ctx, _option, text: _batch(text),
+    help="Pictures a call: a number, or any, for frames of several streams. One stream takes 1 or any.",
+)
 @click.option("--calib", type=click.Path(path_type=Path), help="Folder of real pictures; int8 needs it.")
 @click.option("--calib-prefix", default="", help="Only pictures whose name begins so.")
 @click.option("--calib-images", type=click.IntRange(min=1), default=64, show_default=True)
@@ -38,7 +44,7 @@ def export(
     out: Path | None,
     sizes: tuple[Size, ...],
     precisions: tuple[str, ...],
-    batch: int,
+    batch: int | None,
     calib: Path | None,
     calib_prefix: str,
     calib_images: int,
@@ -49,14 +55,17 @@ def export(
     """Write one ONNX graph for each size and precision, and the manifest.
 
     From a CHECKPOINT (.pt) each graph is compared with the network. From an ENGINE (a name or a manifest) its fp32
-    graphs are the basis, and the new graphs are added beside them.
+    graphs are the basis, and the new graphs are added beside them; with --batch any, its graphs of each precision.
     """
     if (source is None) == (voc_weights is None):
         raise click.UsageError("name a CHECKPOINT (.pt) or an ENGINE, or --voc-weights FILE.npz, and not both")
     is_engine = source is not None and Path(source).suffix != ".pt"
-    if "int8" in precisions and calib is None:
+    is_opened = is_engine and batch is None  # graphs that are there, int8 ones included
+    if "int8" in precisions and calib is None and not is_opened:
         raise click.UsageError("int8 is calibrated on real pictures; name a folder of them with --calib DIR")
-    if is_engine and (out is not None or "fp32" in precisions or not precisions):
+    if is_opened and out is not None:
+        raise click.UsageError(f"{source} is an engine: the graphs go beside its own, without --out")
+    if is_engine and not is_opened and (out is not None or "fp32" in precisions or not precisions):
         raise click.UsageError(
             f"{source} is an engine: name --precision fp16, bf16 or int8; the graphs go beside its own, without --out"
         )
@@ -68,7 +77,8 @@ def export(
     wanted = Wanted(
         sizes=sizes,
         precisions=precisions or ("fp32",),  # type: ignore[arg-type]  # click has checked them
-        batch=batch,
+        batch=batch or 1,
+        any_batch=batch is None,
         calibration=None if calib is None else CalibrationSet(calib, calib_prefix, calib_images, calib_method),  # type: ignore[arg-type]
         say=lambda line: click.echo(f"export: {line}", err=True),
     )
@@ -83,15 +93,25 @@ def export(
     click.echo(f"export: {manifest} lists them")
 
 
+def _batch(text: str) -> int | None:
+    """A number from 1 on; None for any."""
+    if text == "any":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise click.BadParameter(f"{text!r}; expected a number from 1 on, or any")
+    return int(text)
+
+
 def _from_engine(source: str, wanted: "Wanted", samples: Path | None) -> tuple[Path, "list[Graph]"]:
-    from engines.export.publish import add_graphs, letterboxed_samples
+    from engines.export.publish import add_graphs, letterboxed_samples, open_graphs
     from engines.names import resolve
     from engines.record import manifest_of
 
     path, manifest = manifest_of(resolve(source))
     sizes = wanted.sizes or [graph.size for graph in manifest.graphs if graph.precision == "fp32"]
     samples_bgr = [] if samples is None else letterboxed_samples(samples, sizes, manifest.resize)
-    return path, add_graphs(path, wanted, samples_bgr)
+    add = open_graphs if wanted.any_batch else add_graphs
+    return path, add(path, wanted, samples_bgr)
 
 
 def _from_weights(

@@ -128,9 +128,10 @@ def pictures_of(folder: Path, spec: InputSpec, n: int = N_SAMPLES, prefix: str =
         yield tensor_of(read_image(paths[index * len(paths) // min(n, len(paths))]), spec)
 
 
-def file_of(name: str, size: Size, precision: Precision, batch: int = 1) -> str:
-    """`person-512x288-int8.onnx`; `-x4` stands before the precision for a batch of four."""
-    return f"{name}-{size}{f'-x{batch}' if batch > 1 else ''}-{precision}.onnx"
+def file_of(name: str, size: Size, precision: Precision, batch: int = 1, *, any_batch: bool = False) -> str:
+    """`person-512x288-int8.onnx`; `-x4` stands before the precision for a batch of four, `-xN` for any."""
+    taken = "-xN" if any_batch else f"-x{batch}" if batch > 1 else ""
+    return f"{name}-{size}{taken}-{precision}.onnx"
 
 
 def _quantised(

@@ -34,10 +34,13 @@ def answers_of_graph(path: Path, batches_bgr: Sequence[NDArray[np.uint8]]) -> li
     spec = spec_from_graph(path)
     backend = "openvino" if spec.precision == "bf16" else "onnxruntime"
     answers = []
-    with open_engine(spec, backend=backend, outputs=("logits", "labels"), precision_hint="f32") as engine:
+    most = max((len(batch_bgr) for batch_bgr in batches_bgr), default=1)
+    outputs = ("logits", "labels")
+    with open_engine(spec, backend=backend, outputs=outputs, precision_hint="f32", max_batch=most) as engine:
         for batch_bgr in batches_bgr:
+            n = len(batch_bgr)
             answer = Answer(
-                np.zeros(spec.output_shape("logits"), np.float32), np.zeros(spec.output_shape("labels"), np.uint8)
+                np.zeros(spec.output_shape("logits", n), np.float32), np.zeros(spec.output_shape("labels", n), np.uint8)
             )
             engine.infer({INPUT_NAME: batch_bgr}, answer._asdict())
             answers.append(answer)

@@ -6,11 +6,13 @@ only when they come from the very weights it was written for, so it keeps a fing
 same name replace the manifest as a whole.
 """
 
+import contextlib
 import hashlib
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,8 @@ from numpy.typing import NDArray
 from engines.errors import EngineMismatch, EngineNotFound
 from engines.export.derive import CalibrationSet, Samples, derived_graph, file_of, pictures_of
 from engines.export.difference import answers_of_graph, noise, stacked
-from engines.manifest import Graph, Manifest
+from engines.export.open_batch import open_batch
+from engines.manifest import SCHEMA_VERSION, Graph, Manifest
 from engines.names import check_file, read_manifest, spec_of
 from engines.record import write_manifest
 from engines.size import Size
@@ -34,6 +37,7 @@ __all__ = [
     "engine_from_checkpoint",
     "engine_from_network",
     "letterboxed_samples",
+    "open_graphs",
 ]
 
 
@@ -44,6 +48,8 @@ class Wanted:
     sizes: Sequence[Size]
     precisions: Sequence[Precision] = ("fp32",)
     batch: int = 1
+    any_batch: bool = False
+    """Instead of a fixed batch: graphs whose batch axis is open."""
     calibration: CalibrationSet | None = None
     """For int8."""
     say: Callable[[str], None] = field(default=lambda _line: None)
@@ -97,18 +103,24 @@ def engine_from_network(
 
     out.mkdir(parents=True, exist_ok=True)
     graphs: list[Graph] = []
-    for size in wanted.sizes:
-        is_kept = "fp32" in wanted.precisions
-        file = file_of(name, size, "fp32", wanted.batch)
-        fp32 = out / (file if is_kept else f"{file}.basis.onnx")
-        try:
-            wanted.say(f"{size} fp32")
-            graph, samples = export_graph(network, meaning, size.width, size.height, fp32, samples_bgr, wanted.batch)
-            graphs += [graph] if is_kept else []
-            graphs += _derived(fp32, InputSpec.of(size, meaning.resize), name, wanted, out, samples)
-        finally:
-            if not is_kept:
-                fp32.unlink(missing_ok=True)
+    with contextlib.ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=out))) if wanted.any_batch else out
+        for size in wanted.sizes:
+            is_kept = "fp32" in wanted.precisions
+            file = file_of(name, size, "fp32", wanted.batch)
+            fp32 = place / (file if is_kept else f"{file}.basis.onnx")
+            try:
+                wanted.say(f"{size} fp32")
+                graph, samples = export_graph(
+                    network, meaning, size.width, size.height, fp32, samples_bgr, wanted.batch
+                )
+                graphs += [graph] if is_kept else []
+                graphs += _derived(fp32, InputSpec.of(size, meaning.resize), name, wanted, place, samples)
+            finally:
+                if not is_kept:
+                    fp32.unlink(missing_ok=True)
+        if wanted.any_batch:
+            graphs = [_opened(place, graph, name, out, samples_bgr) for graph in graphs]
     path = out / f"{name}.json"
     weights = _fingerprint(network)
     manifest = Manifest(
@@ -174,7 +186,44 @@ def add_graphs(manifest_path: Path, wanted: Wanted, samples_bgr: Sequence[NDArra
         samples = Samples(batches_bgr, answers_of_graph(basis.path, batches_bgr), is_noise=not fitting)
         graphs += _derived(basis.path, basis.input, manifest.name, wanted, manifest_path.parent, samples)
     write_manifest(
-        manifest.model_copy(update={"schema_version": 2, "graphs": _merged(manifest.graphs, graphs)}), manifest_path
+        manifest.model_copy(update={"schema_version": SCHEMA_VERSION, "graphs": _merged(manifest.graphs, graphs)}),
+        manifest_path,
+    )
+    return graphs
+
+
+def open_graphs(manifest_path: Path, wanted: Wanted, samples_bgr: Sequence[NDArray[np.uint8]]) -> list[Graph]:
+    """Write graphs that an engine has again with an open batch axis; works without checkpoint and without torch.
+
+    Args:
+        wanted: no sizes: all that there are. Each precision must be there already.
+
+    Returns:
+        The entries that were added to the manifest, or replaced in it.
+
+    Raises:
+        EngineNotFound: the engine has no such graph.
+        ExportError: see `open_batch`.
+    """
+    manifest = read_manifest(manifest_path)
+    bases = {
+        (graph.size, graph.precision): graph for graph in manifest.graphs if graph.batch == 1 and not graph.any_batch
+    }
+    graphs: list[Graph] = []
+    for size in wanted.sizes or dict.fromkeys(size for size, _ in bases):
+        for precision in wanted.precisions:
+            basis = bases.get((size, precision))
+            if basis is None:
+                have = ", ".join(graph.label for graph in bases.values())
+                raise EngineNotFound(
+                    f"{manifest_path} has no graph {size} {precision} to open (it has {have or 'none'})"
+                )
+            check_file(spec_of(manifest, basis, manifest_path.parent))
+            wanted.say(f"{size} {precision}, any batch")
+            graphs.append(_opened(manifest_path.parent, basis, manifest.name, manifest_path.parent, samples_bgr))
+    write_manifest(
+        manifest.model_copy(update={"schema_version": SCHEMA_VERSION, "graphs": _merged(manifest.graphs, graphs)}),
+        manifest_path,
     )
     return graphs
 
@@ -198,6 +247,12 @@ def _derived(fp32: Path, spec: InputSpec, name: str, wanted: Wanted, out: Path, 
             path = out / file_of(name, spec.size, precision, wanted.batch)
             graphs.append(derived_graph(fp32, precision, path, spec, samples, wanted.calibration))
     return graphs
+
+
+def _opened(folder: Path, entry: Graph, name: str, out: Path, samples_bgr: Sequence[NDArray[np.uint8]]) -> Graph:
+    path = out / file_of(name, entry.size, cast(Precision, entry.precision), any_batch=True)
+    fitting = [picture for picture in samples_bgr if picture.shape == (entry.height, entry.width, 3)]
+    return open_batch(folder / entry.file, entry, path, fitting)
 
 
 def _merged(held: Sequence[Graph], written: Sequence[Graph]) -> tuple[Graph, ...]:
