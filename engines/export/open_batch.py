@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from engines.errors import EngineError, ExportError
 from engines.export.difference import Answer, answers_of_graph, difference_of, noise, stacked
-from engines.manifest import Graph, sha256_of
+from engines.manifest import Difference, Graph, sha256_of
+from engines.runtime.graph_facts import spec_from_graph
 
 if TYPE_CHECKING:
     import onnx
@@ -53,12 +54,12 @@ def open_batch(source: Path, entry: Graph, path: Path, pictures_bgr: Sequence[ND
     partial = path.with_suffix(".partial.onnx")
     try:
         onnx.save(graph, partial)
-        _compare(source, partial, pictures_bgr or noise(entry.height, entry.width))
+        difference = _difference(source, partial, pictures_bgr)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     changes = {"file": path.name, "any_batch": True, "sha256": sha256_of(path), "scores": {}, "certified": {}}
-    return entry.model_copy(update=changes)
+    return entry.model_copy(update={**changes, "difference": entry.difference or difference})
 
 
 def _open(graph: "onnx.ModelProto") -> None:
@@ -106,22 +107,25 @@ def _constant(graph: "onnx.ModelProto", name: str, value: NDArray[np.int64]) -> 
     return name
 
 
-def _compare(source: Path, opened: Path, pictures_bgr: Sequence[NDArray[np.uint8]]) -> None:
+def _difference(source: Path, opened: Path, pictures_bgr: Sequence[NDArray[np.uint8]]) -> Difference:
+    """Between two pictures a call and one, where that is little enough."""
+    height, width = spec_from_graph(source).input.shape()[1:3]
+    batches_bgr = stacked(pictures_bgr or noise(height, width), N_TRIED)
     try:
-        found = answers_of_graph(opened, stacked(pictures_bgr, N_TRIED))
+        found = answers_of_graph(opened, batches_bgr)
     except EngineError as error:
         raise ExportError(f"{source.name}: does not run with {N_TRIED} pictures a call ({error})") from error
-    pictures = [picture[None] for batch in stacked(pictures_bgr, N_TRIED) for picture in batch]
-    alone = answers_of_graph(source, pictures)
+    alone = answers_of_graph(source, [picture[None] for batch_bgr in batches_bgr for picture in batch_bgr])
     together = [
         Answer(answer.logits[index : index + 1], answer.labels[index : index + 1])
         for answer in found
         for index in range(N_TRIED)
     ]
-    difference = difference_of(together, alone, is_noise=False)
+    difference = difference_of(together, alone, is_noise=not pictures_bgr)
     if difference.logits > MAX_LOGIT_DIFFERENCE or difference.labels < MIN_LABEL_AGREEMENT:
         raise ExportError(
             f"{source.name}: with {N_TRIED} pictures a call logits differ by {difference.logits:.2e} (at most "
             f"{MAX_LOGIT_DIFFERENCE:.0e}), labels agree on {difference.labels:.5f} (at least {MIN_LABEL_AGREEMENT}); "
             "nothing was written"
         )
+    return difference

@@ -53,9 +53,27 @@ def test_an_engine_gets_a_graph_in_half_precision_without_its_checkpoint(
     assert "largest logit difference" in told
 
 
+def test_an_engine_gets_a_graph_for_any_batch_without_its_checkpoint(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It stands beside the others; the name goes on leading to the one for one picture, its path to this one."""
+    path = write_engine(tmp_path / "tiny")
+
+    assert _run(monkeypatch, "export", path, "--batch", "any", "--samples", data) == 0
+
+    fixed, opened = read_manifest(path).graphs
+    assert resolve(path).path.name == fixed.file
+    spec = resolve(path.parent / opened.file)
+    assert (spec.label, spec.any_batch, spec.batch) == ("tiny 64x32 fp32 xN", True, 1)
+    assert "tiny-64x32-xN-fp32.onnx" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
+        (["--batch", "any", "--precision", "fp16"], 2, "no graph 64x32 fp16 to open (it has 64x32 fp32)"),
+        (["--batch", "any", "--out", "x"], 2, "without --out"),
+        (["--batch", "none"], 2, "expected a number from 1 on, or any"),
         (["--precision", "int8"], 2, "name a folder of them with --calib DIR"),
         (["--precision", "fp32"], 2, "name --precision fp16, bf16 or int8"),
         ([], 2, "name --precision fp16, bf16 or int8"),

@@ -241,6 +241,27 @@ def test_a_graph_may_take_several_pictures_a_call(tmp_path: Path) -> None:
         resolve(str(path))
 
 
+def test_a_graph_may_take_any_number_of_pictures(tmp_path: Path) -> None:
+    """Exported so from a checkpoint, it is the only one of its name, and a call takes one picture or two."""
+    network = _network(2)
+    checkpoint = Checkpoint("small", SMALL, TWO, network.state_dict())
+    path, _ = engine_from_checkpoint(checkpoint, Wanted([Size(WIDTH, HEIGHT)], any_batch=True), tmp_path)
+    pictures = noise(2)
+
+    spec = resolve(str(path))
+    answers = []
+    with open_engine(spec, backend="onnxruntime", max_batch=2) as engine:
+        for batch_bgr in (pictures, pictures[1:]):
+            n = len(batch_bgr)
+            planes = {name: np.zeros(spec.output_shape(name, n), spec.output_dtype(name)) for name in spec.output.names}
+            engine.infer({"image_bgr": batch_bgr}, planes)
+            answers.append(planes["logits"])
+
+    assert (spec.label, spec.path.name) == ("small 96x64 fp32 xN", "small-96x64-xN-fp32.onnx")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["small-96x64-xN-fp32.onnx", "small.json"]
+    np.testing.assert_allclose(answers[0][1:], answers[1], rtol=0, atol=export.MAX_LOGIT_DIFFERENCE)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
