@@ -9,7 +9,8 @@ EngineError                 base; the command line prints it as one line
 ├── EngineNotFound          no engine of that name, size or precision
 ├── EngineMismatch          a manifest and its file, or a file and this machine, disagree
 ├── InputSizeError          an image or a size that the engine cannot take
-└── BackendUnavailable      the runtime is not installed or cannot work here; says what would help
+├── BackendUnavailable      the runtime is not installed or cannot work here; says what would help
+└── DeviceLost              the GPU's context is gone; only a new process can go on
 """
 
 
@@ -51,3 +52,10 @@ class InputSizeError(EngineError):
 
 class BackendUnavailable(EngineError):
     """A runtime that is not installed or cannot work on this machine."""
+
+
+class DeviceLost(EngineError):
+    """The GPU failed in a way that only a new process gets over; a worker that meets it ends with exit code 70."""
+
+    backend: str = ""
+    """The key of the backend that met it; empty where none is known."""

@@ -25,6 +25,7 @@ class Engine(Protocol):
 
     spec: EngineSpec
     max_batch: int
+    """Pictures a call at most; complete once the engine is open."""
     outputs: tuple[str, ...]
     """What `infer` may be asked for."""
     backend: str
@@ -50,6 +51,8 @@ def open_engine(
     n_threads: int | None = None,
     hint: Hint = "latency",
     precision_hint: PrecisionHint = "auto",
+    without: Mapping[str, str] | None = None,
+    max_batch: int | None = 1,
 ) -> Engine:
     """Find an engine and the backend that will run it; `with` opens it.
 
@@ -60,6 +63,8 @@ def open_engine(
         n_threads: threads of one inference; None: all cores this process may use.
         hint: `latency` (a stream) or `throughput` (several threads infer at once).
         precision_hint: `f32` forbids bf16, for comparisons.
+        without: backends that `auto` leaves out, each with the reason.
+        max_batch: pictures a call at most, where the graph's batch axis is open; None: as many as make it faster here.
 
     Raises:
         EngineNotFound, EngineMismatch: see `resolve`.
@@ -70,22 +75,24 @@ def open_engine(
         check_file(spec)
     else:
         spec = resolve(engine)
-    name = "fake" if backend == "auto" and _is_fake(spec) else backend
 
-    def made(kind: type[CheckedEngine], why: str = "") -> CheckedEngine:
-        engine = kind(spec, outputs=outputs, n_threads=n_threads, hint=hint, precision_hint=precision_hint)
-        engine.why = why
+    def made(name: str, why: str = "") -> CheckedEngine:
+        engine = _class_of(name)(
+            spec, outputs=outputs, n_threads=n_threads, hint=hint, precision_hint=precision_hint, max_batch=max_batch
+        )
+        engine.key, engine.why = name, why
         return engine
 
-    if name == "auto":
-        return FirstThatOpens(spec.label, _going_on(spec, precision_hint, made))
-    kind = _class_of(name)
+    if backend == "auto":
+        names = ["fake"] if _is_fake(spec) else [name for name in BACKENDS if name not in ASKED_FOR_ONLY]
+        return FirstThatOpens(spec.label, _going_on(names, spec, precision_hint, without or {}, made))
+    kind = _class_of(backend)
     reason = kind.unavailable_reason()
     if reason is not None:
         raise BackendUnavailable(f"{spec.label}: {reason}")
-    if _is_fake(spec) != (name == "fake"):
-        raise BackendUnavailable(f"{spec.label} cannot run on backend {name!r}; leave backend at auto")
-    return made(kind)
+    if _is_fake(spec) != (backend == "fake"):
+        raise BackendUnavailable(f"{spec.label} cannot run on backend {backend!r}; leave backend at auto")
+    return made(backend)
 
 
 def backend_reason(name: str) -> str | None:
@@ -107,17 +114,23 @@ def missing_reason(name: str, spec: EngineSpec, precision_hint: PrecisionHint = 
 
 
 def _going_on(
-    spec: EngineSpec, precision_hint: PrecisionHint, made: Callable[[type[CheckedEngine], str], CheckedEngine]
+    names: Sequence[str],
+    spec: EngineSpec,
+    precision_hint: PrecisionHint,
+    without: Mapping[str, str],
+    made: Callable[[str, str], CheckedEngine],
 ) -> Next:
     """From the best backend to the last, those that can be used here."""
-    names = iter([name for name in BACKENDS if name != "fake"])
+    left = iter(names)
 
     def next_one(reasons: list[str]) -> CheckedEngine | None:
-        for name in names:
-            kind = _class_of(name)
-            reason = kind.unavailable_reason() or kind.missing_reason(spec, precision_hint)
+        for name in left:
+            reason = without.get(name)
             if reason is None:
-                return made(kind, "; ".join(reasons))
+                kind = _class_of(name)
+                reason = kind.unavailable_reason() or kind.missing_reason(spec, precision_hint)
+            if reason is None:
+                return made(name, "; ".join(reasons))
             if reason not in reasons:  # "no NVIDIA driver" is why several cannot be used
                 reasons.append(reason)
         return None
@@ -139,8 +152,14 @@ def _class_of(name: str) -> type[CheckedEngine]:
 BACKENDS: dict[str, str] = {
     "tensorrt": "engines.runtime.tensorrt_engine:TensorRtEngine",
     "tensorrt_rtx": "engines.runtime.tensorrt_engine:TensorRtRtxEngine",
+    "torch_cuda": "engines.runtime.torch_engine:TorchCudaEngine",
+    "onnxruntime_cuda": "engines.runtime.onnxruntime_cuda_engine:OnnxRuntimeCudaEngine",
     "openvino": "engines.runtime.openvino_engine:OpenVinoEngine",
     "onnxruntime": "engines.runtime.onnxruntime_engine:OnnxRuntimeEngine",
+    "torch_cpu": "engines.runtime.torch_engine:TorchCpuEngine",
     "fake": "engines.runtime.fake_engine:FakeEngine",
 }
 """Name to "module:Class", best first."""
+
+ASKED_FOR_ONLY = frozenset({"fake", "torch_cpu"})
+"""What `auto` never takes by itself."""

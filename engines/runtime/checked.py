@@ -11,8 +11,9 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.errors import EngineError, InputSizeError
+from engines.errors import DeviceLost, EngineError, InputSizeError
 from engines.machine import usable_cores
+from engines.runtime.lost import lost_reason
 from engines.spec import INPUT_NAME, EngineSpec
 
 __all__ = ["CheckedEngine", "Hint", "PrecisionHint", "address_of"]
@@ -31,12 +32,18 @@ class CheckedEngine(ABC):
         n_threads: threads of one inference; None: all cores this process may use.
         hint: `latency` for one frame at a time; `throughput` for callers that infer from several threads.
         precision_hint: `auto` lets the runtime calculate in bf16 where the CPU has it; `f32` forbids that.
+        max_batch: pictures a call at most, where the graph's batch axis is open; None: as many as make it faster
+            here, `usual_batch`. A graph with a fixed batch takes no notice.
 
     Raises:
         EngineError: the graph has no such output.
     """
 
     title: ClassVar[str]
+    usual_batch: ClassVar[int] = 1
+    """Pictures a call that are asked for when nobody says how many; one on a processor, which gains nothing by more."""
+    on_gpu: ClassVar[bool] = False
+    """Whether what fails may be the GPU, for good: see `engines.runtime.lost`."""
 
     def __init__(
         self,
@@ -46,9 +53,13 @@ class CheckedEngine(ABC):
         n_threads: int | None = None,
         hint: Hint = "latency",
         precision_hint: PrecisionHint = "auto",
+        max_batch: int | None = 1,
     ) -> None:
         self.spec = spec
-        self.max_batch = spec.batch
+        if max_batch is not None and max_batch < 1:
+            raise EngineError(f"batches of {max_batch} for {spec.label}; expected 1 or more")
+        self.max_batch = (max_batch or self.usual_batch) if spec.any_batch else spec.batch
+        """Pictures a call at most; complete once the engine is open."""
         self.outputs = tuple(spec.output.names if outputs is None else outputs)
         for name in self.outputs:
             if name not in spec.output.names:
@@ -62,6 +73,8 @@ class CheckedEngine(ABC):
         self.precision_hint: PrecisionHint = precision_hint
         self.backend = self.title
         """Complete, with arithmetic and threads, once the engine is open."""
+        self.key = ""
+        """Its name in `BACKENDS`; `open_engine` knows it."""
         self.why = ""
         """Why a better backend was not taken; empty when there is nothing to say."""
         self._is_open = False
@@ -100,7 +113,9 @@ class CheckedEngine(ABC):
             raise EngineError(f"{self.spec.label} is open already; open_engine() makes another one")
         try:
             self._open()
-        except BaseException:
+        except BaseException as error:
+            if (lost := self._lost(error, at_work=False)) is not None:
+                raise lost from error  # nothing can be given back to a GPU that is lost
             self._close()
             raise
         self._is_open = True
@@ -114,20 +129,23 @@ class CheckedEngine(ABC):
         """One batch into buffers the caller owns; buffers that are not named stay untouched.
 
         Args:
-            inputs: `{"image_bgr": (batch, height, width, 3) uint8}`, C order; batch is the graph's own, mostly 1.
+            inputs: `{"image_bgr": (batch, height, width, 3) uint8}`, C order; batch is the graph's own, mostly 1, or
+                1 to `max_batch` where its batch axis is open.
             outputs: any of the outputs the engine was opened with, shapes of `EngineSpec.output_shape`,
                 C order, writable.
 
         Raises:
             InputSizeError: a buffer with another name, type, shape or order.
             EngineError: the engine is not open, or an output was asked for that it was not opened with.
+            DeviceLost: the GPU failed for good; end this process, and do not close the engine.
         """
         if not self._is_open:
             raise EngineError(f"{self.spec.label} is not open; write: with open_engine(...) as engine")
         image_bgr = inputs.get(INPUT_NAME)
         if image_bgr is None or len(inputs) != 1:
             raise InputSizeError(f"{self.spec.label} takes one input {INPUT_NAME!r}, received {sorted(inputs)}")
-        self._check(INPUT_NAME, image_bgr, *self._input)
+        batch = self._batch_of(image_bgr)
+        self._check(INPUT_NAME, image_bgr, batch, *self._input)
         for name, buffer in outputs.items():
             expected = self._expected.get(name)
             if expected is None:
@@ -135,17 +153,45 @@ class CheckedEngine(ABC):
                     f"{self.spec.label} was opened for {', '.join(self.outputs)}, asked for {name!r}; "
                     f"open it with outputs=[..., {name!r}]"
                 )
-            self._check(name, buffer, *expected)
+            self._check(name, buffer, batch, *expected)
             if not buffer.flags.writeable:
                 raise InputSizeError(f"{self.spec.label}: {name} is read-only; an output needs a writable buffer")
         if not outputs:
             raise EngineError(f"{self.spec.label}: no outputs given; name at least one of {', '.join(self.outputs)}")
-        self._run(image_bgr, outputs)
+        try:
+            self._run(image_bgr, outputs)
+        except (EngineError, RuntimeError) as error:
+            if (lost := self._lost(error, at_work=True)) is not None:
+                raise lost from error
+            raise
 
-    def _check(self, name: str, buffer: Array, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
-        if buffer.shape != shape or buffer.dtype != dtype:
+    def _lost(self, error: BaseException, *, at_work: bool) -> DeviceLost | None:
+        if isinstance(error, DeviceLost):
+            lost = error
+        elif self.on_gpu and (reason := lost_reason(error, at_work=at_work)) is not None:
+            said = " ".join(str(error).split()).removeprefix(f"{self.spec.label}: ")[:300]
+            lost = DeviceLost(f"{self.spec.label}: {self.title} lost the GPU: {reason} ({said})")
+        else:
+            return None
+        lost.backend = self.key
+        return lost
+
+    def _batch_of(self, image_bgr: Array) -> int:
+        """Pictures in this call."""
+        if not self.spec.any_batch or image_bgr.ndim != 4:
+            return self.spec.batch
+        n = len(image_bgr)
+        if not 1 <= n <= self.max_batch:
             raise InputSizeError(
-                f"{self.spec.label}: {name} is {buffer.dtype} {buffer.shape}, expected {dtype} {shape}"
+                f"{self.spec.label}: {n} pictures in one call, it was opened for 1 to {self.max_batch}; open it with "
+                f"max_batch={max(1, n)}"
+            )
+        return n
+
+    def _check(self, name: str, buffer: Array, batch: int, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
+        if buffer.shape[1:] != shape[1:] or buffer.shape[0] != batch or buffer.dtype != dtype:
+            raise InputSizeError(
+                f"{self.spec.label}: {name} is {buffer.dtype} {buffer.shape}, expected {dtype} {(batch, *shape[1:])}"
                 + ("; resize it first (engines.geometry.tensor_of)" if name == INPUT_NAME else "")
             )
         if not buffer.flags.c_contiguous:
@@ -153,11 +199,14 @@ class CheckedEngine(ABC):
                 f"{self.spec.label}: {name} is strided {buffer.strides}, expected C order (np.ascontiguousarray)"
             )
 
-    def _blank_image(self) -> Array:
-        return np.zeros(*self._input)
+    def _blank_image(self, batch: int | None = None) -> Array:
+        shape, dtype = self._input
+        return np.zeros((batch or shape[0], *shape[1:]), dtype)
 
-    def _blank_outputs(self) -> dict[str, Array]:
-        return {name: np.zeros(shape, dtype) for name, (shape, dtype) in self._expected.items()}
+    def _blank_outputs(self, batch: int | None = None) -> dict[str, Array]:
+        return {
+            name: np.zeros((batch or shape[0], *shape[1:]), dtype) for name, (shape, dtype) in self._expected.items()
+        }
 
 
 def address_of(buffer: Array) -> int:

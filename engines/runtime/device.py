@@ -229,6 +229,11 @@ class TorchDevice:
             raise CaptureRefused(" ".join(str(error).split())[:300]) from error
         return _TorchGraph(self._torch, self._own, graph)
 
+    def run(self, work: Callable[[], None]) -> None:
+        """Queue what torch is called for in `work`."""
+        with self._torch.cuda.stream(self._own):
+            work()
+
     def wait(self) -> None:
         try:
             self._own.synchronize()

@@ -8,7 +8,7 @@ it, is what callers hold, so whatever a backend learns by opening is copied here
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from engines.errors import BackendUnavailable, EngineError
+from engines.errors import BackendUnavailable, DeviceLost, EngineError
 from engines.runtime.checked import Array, CheckedEngine
 
 __all__ = ["FirstThatOpens", "Next"]
@@ -38,6 +38,8 @@ class FirstThatOpens:
         while True:
             try:
                 self._engine.__enter__()
+            except DeviceLost:
+                raise  # of no use to go on in this process
             except EngineError as error:
                 reasons = [*self._reasons, " ".join(str(error).split())]
                 following = self._next_one(reasons)
@@ -46,7 +48,7 @@ class FirstThatOpens:
                 self._reasons = reasons
                 self._take(following)
             else:
-                self.backend = self._engine.backend
+                self.backend, self.max_batch = self._engine.backend, self._engine.max_batch
                 return self
 
     def infer(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:

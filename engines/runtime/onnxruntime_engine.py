@@ -6,7 +6,7 @@ threads spin between calls, which starves the other workers of a stream: spinnin
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ from engines.runtime.checked import Array, CheckedEngine, address_of
 from engines.runtime.graph_facts import GraphFacts, check_contract
 from engines.spec import INPUT_NAME
 
-__all__ = ["OnnxRuntimeEngine", "load_session", "session_facts"]
+__all__ = ["CPU_PROVIDER", "OnnxRuntimeEngine", "load_session", "session_facts", "session_faults"]
 
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 
@@ -50,7 +50,7 @@ class OnnxRuntimeEngine(CheckedEngine):
         self._binding = self._session.io_binding()
         self._bound: dict[str, tuple[int, int]] = {}
         """Address and pictures of what is bound."""
-        self._faults = _faults()
+        self._faults = session_faults()
         self._turn = threading.Lock()
         self._run_options = ort.RunOptions()
         self._run_options.only_execute_path_to_fetches = True
@@ -88,8 +88,11 @@ class OnnxRuntimeEngine(CheckedEngine):
         self.backend = self.title
 
 
-def load_session(path: Path, *, n_threads: int, optimise: bool) -> Any:
-    """Open an ONNX file in a sequential CPU session whose threads do not spin.
+CPU_PROVIDER = "CPUExecutionProvider"
+
+
+def load_session(path: Path, *, n_threads: int, optimise: bool, providers: Sequence[Any] = (CPU_PROVIDER,)) -> Any:
+    """Open an ONNX file in a sequential session, on the CPU unless told, whose threads do not spin.
 
     Raises:
         BackendUnavailable: ONNX Runtime is not installed.
@@ -108,8 +111,8 @@ def load_session(path: Path, *, n_threads: int, optimise: bool) -> Any:
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except _faults() as error:
+        return ort.InferenceSession(str(path), options, providers=list(providers))
+    except session_faults() as error:
         raise EngineMismatch(f"{path}: not an ONNX graph that ONNX Runtime can run ({_line(error)})") from error
 
 
@@ -127,7 +130,7 @@ def _node(node: Any) -> tuple[str, tuple[int | None, ...]]:
     return _TYPES.get(node.type, node.type), shape
 
 
-def _faults() -> tuple[type[Exception], ...]:
+def session_faults() -> tuple[type[Exception], ...]:
     """The runtime has a class of its own for each fault, without a common base but Exception."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 

@@ -69,6 +69,7 @@ class TensorRtEngine(CheckedEngine):
     """
 
     title: ClassVar[str] = "TensorRT"
+    on_gpu: ClassVar[bool] = True
     library_name: ClassVar[str] = "tensorrt"
 
     _held: _Held | None = None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engines.errors import BackendUnavailable, EngineError, EngineMismatch
+from engines.errors import BackendUnavailable, DeviceLost, EngineError, EngineMismatch
 from engines.plans.cache import PlanCache
 from engines.plans.key import Batches
 from engines.plans.library import LIBRARIES, Library
@@ -186,7 +186,10 @@ def test_an_inference_that_fails_is_told_by_what_tensorrt_said(world: World, spe
     """And closing still gives everything back."""
     engine, _, device = world(NotedDevice(refuses_capture=True), fails_from=1)
 
-    with engine, pytest.raises(EngineError, match=r"tiny 64x32 fp32: TensorRT failed \(CUDA error 719"):
+    with (
+        engine,
+        pytest.raises(DeviceLost, match=r"lost the GPU: unspecified launch failure \(TensorRT failed \(CUDA error 719"),
+    ):
         engine.infer({"image_bgr": noise()}, buffers(spec, "alpha"))
 
     assert device.memory == {}
