@@ -243,6 +243,25 @@ def bench_stream(json_path: Path | None, **options: Any) -> None:
     _tell(measure(**options), json_path)
 
 
+@bench.command("streams")
+@click.option("--streams", type=click.IntRange(2, 16), default=8, show_default=True, help="Synthetic ones.")
+@click.option("--fps", type=click.FloatRange(min=0.5, max=1000), default=5.0, show_default=True, help="Of each, paced.")
+@click.option("--seconds", type=click.FloatRange(min=1), default=10.0, show_default=True, help="Length of a paced run.")
+@click.option("--engine", default="person", show_default=True)
+@click.option("--effect", default="blur:12", show_default=True)
+@click.option("--size", default="640x360", show_default=True, help="Of the streams.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Interleaved.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the engine.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any option of a config file.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False))
+def bench_streams(json_path: Path | None, **options: Any) -> None:
+    """Do many streams through one segment worker reach what one stream reaches?"""
+    from pipeline.bench.streams import bench_streams as measure
+
+    _check_folder(json_path, "--json")
+    _tell(measure(**options), json_path)
+
+
 @bench.command("transport")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(

@@ -20,7 +20,7 @@ from pipeline.bench.clip import bench_clip
 from pipeline.bench.memory import PssWatch
 from pipeline.errors import StreamError
 
-__all__ = ["bench_stream"]
+__all__ = ["bench_stream", "environment", "interval_of"]
 
 _STAGES = ("capture", "preprocess", "segment", "render")
 _TIMEOUT_S = 600.0
@@ -68,7 +68,7 @@ def bench_stream(
             single[name].append(_one_process(name, clip, engine, effect, usable_cores()))
     figures = _figures(reports, single)
     if against:
-        interval = _interval([r["fps"] for r in reports], [r["fps"] for r in others])
+        interval = interval_of([r["fps"] for r in reports], [r["fps"] for r in others])
         figures["against"] = {"set": list(against), **interval}
     if rate is None:
         figures.update(_efficiency(clip, engine, effect, figures["pipeline"]))
@@ -90,7 +90,7 @@ def _pipeline(
         command += ["--engine", engine, "--effect", effect, "--sink", "null", "--report", str(report), *paced]
         command += ["--build", "never"]  # one backend from the first frame to the last
         command += [part for override in overrides for part in ("--set", override)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=_environment())
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment())
         watch = PssWatch(process.pid)
         watcher = threading.Thread(target=watch.run, daemon=True)
         watcher.start()
@@ -109,14 +109,15 @@ def _pipeline(
 
 def _one_process(what: str, clip: str, engine: str, effect: str, n_threads: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "pipeline.bench.one_process", what, clip, engine, effect, str(n_threads)]
-    done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, env=_environment(), check=False)
+    done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, env=environment(), check=False)
     if done.returncode:
         raise StreamError(f"bench: {what} ended with {done.returncode}: {done.stderr.decode()[-500:]}")
     told: dict[str, Any] = json.loads(done.stdout)
     return told
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Of a child that finds the same packages."""
     import os
 
     return {**os.environ, "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)}
@@ -152,7 +153,7 @@ def _threads_of(report: dict[str, Any]) -> int:
     return engine_threads(RunConfig.model_validate(report["config"]), live=report["pacing"] == "live")
 
 
-def _interval(ours: list[float], theirs: list[float]) -> dict[str, Any]:
+def interval_of(ours: list[float], theirs: list[float]) -> dict[str, Any]:
     """Mean ratio ours/theirs and its 95 % interval over the rounds (normal approximation)."""
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     mean = statistics.fmean(ratios)

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.bench import transport
 from pipeline.bench.memory import PssWatch
-from pipeline.bench.stream import _interval
+from pipeline.bench.stream import interval_of
 from tests.pipeline.sources.clips import write_clip
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,8 +48,8 @@ def test_stream_is_compared_with_one_process(tmp_path) -> None:
 
 def test_an_interval_covers_the_ratio() -> None:
     """Equal rounds give a ratio of one and no width; scattered rounds give a width around their mean."""
-    assert _interval([10.0, 20.0], [10.0, 20.0])["ratio"] == 1.0
-    told = _interval([10.0, 11.0, 9.0, 10.0], [10.0, 10.0, 10.0, 10.0])
+    assert interval_of([10.0, 20.0], [10.0, 20.0])["ratio"] == 1.0
+    told = interval_of([10.0, 11.0, 9.0, 10.0], [10.0, 10.0, 10.0, 10.0])
 
     assert told["low"] < told["ratio"] == 1.0 < told["high"]
 
