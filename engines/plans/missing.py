@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from engines.plans.key import source_of
 from engines.plans.library import LIBRARIES
-from engines.runtime import PrecisionHint, backend_reason, missing_reason
+from engines.runtime import BACKENDS, PrecisionHint, backend_reason, missing_reason
 from engines.spec import EngineSpec
 
 __all__ = ["MissingPlan", "missing_plan"]
@@ -61,7 +61,7 @@ def missing_plan(
         return None, f"{spec.label} has no graph to build from"
     wanted: MissingPlan | None = None
     reasons: list[str] = []
-    for name in LIBRARIES if backend == "auto" else (backend,):
+    for name in [name for name in BACKENDS if name in LIBRARIES and backend in ("auto", name)]:
         if (reason := backend_reason(name)) is not None:
             reasons += [] if reason in reasons else [reason]
         elif (lacking := missing_reason(name, spec, precision_hint)) is None:

@@ -149,3 +149,64 @@ def test_settings_travel_as_plain_values() -> None:
     settings = Settings(3, "person", ("blur", "none"), 0.5, matte=MatteOptions(edges="linear", shrink_px=-2))
 
     assert Settings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
+
+
+def test_a_new_backend_is_proposed_by_itself(changes, sent, noted) -> None:
+    """Nobody asked for it: when it is refused, what somebody did ask for meanwhile still comes true."""
+    changes.wish(mask=False)
+    changes.open_with("person", "tensorrt")
+    changes.wish(strength=0.5)
+    for worker in WORKERS:
+        changes.answered(worker, 1, "")
+    changes.answered("a", 2, "the plan does not open")
+    for worker in WORKERS:
+        changes.answered(worker, 3, "")
+
+    assert changes.settings == Settings(3, "person", ("blur",), 0.5, False)
+    assert [m["settings"]["backends"] for m in sent if "settings" in m] == [{}, {"person": "tensorrt"}, {}]
+    assert noted == [("a", "settings refused", "the plan does not open")]
+
+
+def test_another_engine_keeps_the_backend_of_the_run(changes) -> None:
+    """The plan is one engine's; whoever swaps to another and back finds both as they were."""
+    changes.open_with("person", "tensorrt")
+    changes.follow({"set": "engine", "value": "other"})
+    openings = []
+    for epoch in (1, 2):
+        for worker in WORKERS:
+            changes.answered(worker, epoch, "")
+        openings.append(changes.settings.opening)
+
+    assert openings == [("person", "tensorrt"), ("other", "")]
+    assert changes.settings.changed(3, engine="person").opening == ("person", "tensorrt")
+
+
+def test_an_engine_whose_plan_no_longer_opens_is_swapped_in_without_it(changes, sent, noted) -> None:
+    """Built while another engine served, and the GPU has no room for it: a person still gets the engine."""
+    changes.open_with("other", "tensorrt")
+    for worker in WORKERS:
+        changes.answered(worker, 1, "")
+
+    changes.follow({"set": "engine", "value": "other"})
+    changes.answered("a", 2, "too little device memory")
+    for epoch in (3, 4):
+        for worker in WORKERS:
+            changes.answered(worker, epoch, "")
+
+    assert changes.settings.opening == ("other", "")
+    assert noted == [("a", "settings refused", "too little device memory")]
+
+
+def test_what_kills_its_worker_twice_is_given_up(changes, sent, noted) -> None:
+    """A run must not spend all its restarts on one wish; what is wished afterwards is proposed as ever."""
+    changes.open_with("person", "tensorrt")
+    for _ in range(2):
+        changes.suspend()
+        changes.resume(frozenset(WORKERS))
+    changes.wish(strength=0.5)
+    for worker in WORKERS:
+        changes.answered(worker, 3, "")
+
+    assert changes.settings == Settings(3, "person", ("blur",), 0.5)
+    assert [what for _, what, _ in noted] == ["settings refused"]
+    assert "died twice while preparing backends" in noted[0][2]
