@@ -107,6 +107,21 @@ def _nvidia() -> list[Finding]:
     return [*findings, Finding("TensorRT", Verdict.OK, "not installed, not needed")]
 
 
+def _build() -> list[Finding]:
+    """What `run --build` would do for the engine that runs unless another is named."""
+    from engines.plans.missing import missing_plan
+    from pipeline.config import RunConfig
+
+    try:
+        plan, reason = missing_plan(resolve(RunConfig().engine))
+    except EngineError:
+        return []  # of the engine, and told there
+    if plan is None:
+        return [Finding("--build", Verdict.OK, f"nothing to build: {reason}")]
+    told = f"run builds a plan of {plan.title} beside the stream, once; to have it before:"
+    return [Finding("--build", Verdict.OK, told, plan.command)]
+
+
 def _backends() -> list[Finding]:
     findings = []
     for topic, name in (("OpenVINO", "openvino"), ("ONNX Runtime", "onnxruntime")):
@@ -258,6 +273,7 @@ CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     _python,
     _cpu,
     _nvidia,
+    _build,
     _backends,
     _crf,
     _opencv,

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from engines.errors import EngineMismatch
+from engines.plans import missing
+from engines.plans.missing import MissingPlan
 from pipeline import doctor
 from pipeline.doctor import Finding, Verdict, diagnose, told
 from pipeline.listing import Camera
@@ -84,6 +86,19 @@ def test_a_camera_without_permission_is_mended_by_a_group(monkeypatch: pytest.Mo
     assert (denied.verdict, "usermod -aG video" in denied.remedy) == (Verdict.FAIL, True)
     assert (busy.verdict, "fuser" in busy.remedy) == (Verdict.WARN, True)
     assert good == Finding("Cameras", Verdict.OK, "/dev/video4: Some Camera")
+
+
+def test_what_build_would_do_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing and why, or which plan and the command that builds it beforehand."""
+    plan = MissingPlan("person 512x288 fp32", "tensorrt", "person@512x288:fp32", "auto", "no plan")
+    monkeypatch.setattr(missing, "missing_plan", lambda spec: (None, "no NVIDIA driver"))
+    nothing = _only("--build")
+    monkeypatch.setattr(missing, "missing_plan", lambda spec: (plan, ""))
+    something = _only("--build")
+
+    assert nothing == Finding("--build", Verdict.OK, "nothing to build: no NVIDIA driver")
+    assert "person 512x288 fp32 for TensorRT beside the stream" in something.told
+    assert something.remedy == "python -m engines build person@512x288:fp32 --backend tensorrt"
 
 
 def test_no_camera_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:

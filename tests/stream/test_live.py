@@ -91,6 +91,23 @@ def test_refused_settings_leave_the_old_ones_serving(tmp_path) -> None:
     assert played.frames["shown"] > 60
 
 
+def test_an_engine_that_fails_its_trial_leaves_the_old_one_serving() -> None:
+    """It opens and fails at its first picture, which is no frame's: an event, and the worker lives."""
+    asked = []
+
+    def watch(supervisor) -> None:
+        if supervisor.ledgers and supervisor.ledgers[0].shown > 10 and not asked:
+            asked.append(1)
+            supervisor.change(engine="fake@640x360?fail_at=0")
+
+    played = play(URI, "null", pacing="live", max_frames=90, watch=watch, engines=["fake@640x360?fail_at=0"])
+
+    assert played.events == ["settings refused"]
+    assert "fails at inference 0" in played.report["events"][0]["why"]
+    assert played.report["engine"].startswith("fake 320x180")
+    assert played.report["restarts"] == 0
+
+
 def test_a_change_survives_a_death_in_the_middle_of_it(tmp_path) -> None:
     """The engine is changed and its worker killed at once: the picture goes on, with the new engine in the end."""
     asked = []
