@@ -17,8 +17,13 @@ __all__ = ["plan_for"]
 OPT_LEVELS = range(5, -1, -1)
 
 
-def plan_for(spec: EngineSpec, library: Library, gpu: Gpu, *, tf32: bool = True, is_dynamic: bool = False) -> Plan:
+def plan_for(
+    spec: EngineSpec, library: Library, gpu: Gpu, *, tf32: bool = True, is_dynamic: bool = False, batch: int = 1
+) -> Plan:
     """The best plan of a graph that runs on this GPU; only its manifest is read.
+
+    Args:
+        batch: pictures a call that are wished for, where the graph takes any; a plan for fewer is better than none.
 
     Returns:
         With `passed_over`: why better ones were not taken.
@@ -34,7 +39,7 @@ def plan_for(spec: EngineSpec, library: Library, gpu: Gpu, *, tf32: bool = True,
     reasons: list[str] = []
     for cache in folders:
         for key in keys:
-            plan = _any_batch(cache, spec, key) if is_dynamic else _any_level(cache, key, reasons)
+            plan = _any_batch(cache, spec, key, batch) if is_dynamic else _any_level(cache, key, reasons)
             if plan is not None:
                 plan.passed_over = tuple(reasons)
                 return plan
@@ -55,7 +60,7 @@ def _any_level(cache: PlanCache, key: PlanKey, reasons: list[str]) -> Plan | Non
     return None
 
 
-def _any_batch(cache: PlanCache, spec: EngineSpec, key: PlanKey) -> Plan | None:
+def _any_batch(cache: PlanCache, spec: EngineSpec, key: PlanKey, batch: int) -> Plan | None:
     fitting = []
     for plan in cache.of_graph(key.onnx_sha256):
         options = plan.manifest.key.options
@@ -63,8 +68,9 @@ def _any_batch(cache: PlanCache, spec: EngineSpec, key: PlanKey) -> Plan | None:
         if batches is None or not batches.smallest <= spec.batch <= batches.largest:
             continue
         if not differences(plan.manifest.key, _key_for(key, options)):
-            fitting.append((batches.usual == spec.batch, options.opt_level, -batches.largest, plan))
-    return max(fitting, key=lambda entry: entry[:3])[3] if fitting else None
+            is_tuned = batches.usual == min(batch, batches.largest)
+            fitting.append((min(batch, batches.largest), is_tuned, options.opt_level, -batches.largest, plan))
+    return max(fitting, key=lambda entry: entry[:4])[4] if fitting else None
 
 
 def _key_for(key: PlanKey, options: PlanOptions) -> PlanKey:

@@ -16,11 +16,14 @@ from engines.machine import usable_cores
 from engines.runtime.lost import lost_reason
 from engines.spec import INPUT_NAME, EngineSpec
 
-__all__ = ["CheckedEngine", "Hint", "PrecisionHint", "address_of"]
+__all__ = ["GPU_BATCH", "CheckedEngine", "Hint", "PrecisionHint", "address_of"]
 
 Array = NDArray[np.generic]
 Hint = Literal["latency", "throughput"]
 PrecisionHint = Literal["auto", "f32"]
+
+GPU_BATCH = 8
+"""Pictures a call on a GPU when nobody says how many; as many as a plan takes when nobody says (`Batches`)."""
 
 
 class CheckedEngine(ABC):

@@ -16,7 +16,7 @@ import numpy as np
 
 from engines.errors import BackendUnavailable, EngineError
 from engines.machine import nvidia_reason
-from engines.runtime.checked import Array, CheckedEngine
+from engines.runtime.checked import GPU_BATCH, Array, CheckedEngine
 from engines.runtime.device import Device, DeviceBuffer, device_reason, open_device
 from engines.runtime.graph_facts import check_contract
 from engines.runtime.onnxruntime_engine import load_session, session_facts, session_faults
@@ -34,6 +34,7 @@ class OnnxRuntimeCudaEngine(CheckedEngine):
 
     title: ClassVar[str] = "ONNX Runtime CUDA"
     on_gpu: ClassVar[bool] = True
+    usual_batch: ClassVar[int] = GPU_BATCH
     provider: ClassVar[str] = "CUDAExecutionProvider"
     place: ClassVar[str] = "cuda"
     """What the runtime calls the memory that is bound."""

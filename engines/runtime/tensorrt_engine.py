@@ -1,14 +1,16 @@
 """TensorRT on an NVIDIA GPU: a plan that `engines build` made, named inputs and outputs, one stream, one CUDA graph.
 
-Device buffers are made when the engine opens and keep their addresses, so what TensorRT queues for a frame is captured
-once and launched from then on as one call; around it go the copies from and to the caller's buffers. The trap: all
-outputs of a plan need an address, also those that nobody asked for; only those asked for are copied back.
+Device buffers are made when the engine opens and keep their addresses, so what TensorRT queues for a call is captured
+once for each number of pictures and launched from then on as one call; around it go the copies from and to the
+caller's buffers. The trap: all outputs of a plan need an address, also those that nobody asked for; only those asked
+for are copied back.
 
 This has not been run on a GPU. Order of calls, ownership and refusals are tested with a `trt` and a device that take
 notes.
 """
 
 import contextlib
+import functools
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,15 +18,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from engines.errors import BackendUnavailable, EngineError, EngineMismatch
+from engines.errors import BackendUnavailable, EngineError, EngineMismatch, InputSizeError
 from engines.machine import nvidia_reason
-from engines.plans.builder import dynamic_batches
 from engines.plans.cache import Plan
 from engines.plans.choose import plan_for
 from engines.plans.gpu import Gpu, gpu_here
 from engines.plans.library import Library, dtype_name, find_library, library_reason
 from engines.plans.network import Log, check_promise, make_log, started
-from engines.runtime.checked import Array, CheckedEngine, PrecisionHint
+from engines.runtime.checked import GPU_BATCH, Array, CheckedEngine, PrecisionHint
 from engines.runtime.device import CaptureRefused, Device, DeviceBuffer, DeviceGraph, device_reason, open_device
 from engines.runtime.graph_facts import GraphFacts
 from engines.spec import INPUT_NAME, EngineSpec
@@ -43,18 +44,21 @@ class _Held:
     engine: Any = None
     context: Any = None
     buffers: dict[str, DeviceBuffer] = field(default_factory=dict)
-    graph: DeviceGraph | None = None
+    graphs: dict[int, DeviceGraph] = field(default_factory=dict)
+    """For each number of pictures; none where the device refuses."""
+    batch: int = 0
+    """Pictures a call that the context is set to."""
 
     def free(self) -> None:
         """Everything, once; safe after opening failed half way."""
-        graph, buffers = self.graph, list(self.buffers.values())
-        self.graph, self.buffers = None, {}
+        graphs, buffers = list(self.graphs.values()), list(self.buffers.values())
+        self.graphs, self.buffers = {}, {}
         with contextlib.ExitStack() as last_first:  # goes on when one of them fails, and raises it at the end
             last_first.callback(self.device.close)
             for buffer in reversed(buffers):
                 last_first.callback(buffer.free)
             last_first.callback(self._forget_natives)
-            if graph is not None:
+            for graph in graphs:
                 last_first.callback(graph.free)
 
     def _forget_natives(self) -> None:
@@ -70,6 +74,7 @@ class TensorRtEngine(CheckedEngine):
 
     title: ClassVar[str] = "TensorRT"
     on_gpu: ClassVar[bool] = True
+    usual_batch: ClassVar[int] = GPU_BATCH
     library_name: ClassVar[str] = "tensorrt"
 
     _held: _Held | None = None
@@ -90,7 +95,7 @@ class TensorRtEngine(CheckedEngine):
 
     def _open(self) -> None:
         library, gpu = find_library(self.library_name), _gpu()
-        plan = _plan(self.spec, library, gpu, self.precision_hint)
+        plan = _plan(self.spec, library, gpu, self.precision_hint, self.max_batch)
         self.why = "; ".join(filter(None, (self.why, *plan.passed_over)))
         data = plan.load()
         logger, log = make_log(library)
@@ -101,18 +106,21 @@ class TensorRtEngine(CheckedEngine):
         if held.engine is None:
             raise _refused(plan, library, gpu, log)
         del data
+        batches = plan.manifest.key.options.batches
+        if batches is not None:
+            self.max_batch = min(self.max_batch, batches.largest)
         shapes = self._shapes(library, held.engine)
         self._check_memory(held, shapes)
         held.context = held.engine.create_execution_context()
         if held.context is None:
             raise EngineError(f"{plan.path}: no execution context ({log.last_error}); is the device memory full?")
-        is_dynamic = plan.manifest.key.options.batches is not None
-        if is_dynamic and not held.context.set_input_shape(INPUT_NAME, self._input[0]):
-            raise EngineMismatch(f"{plan.path} does not take {self._input[0]} ({log.last_error}); {plan.remedy}")
         for name, n_bytes in shapes.items():
             held.buffers[name] = held.device.allocate(n_bytes)
             held.context.set_tensor_address(name, held.buffers[name].address)
-        how = self._warm(held)
+        try:
+            how = self._warm(held)
+        except InputSizeError as error:
+            raise EngineMismatch(f"{plan.path}: {error}; {plan.remedy}") from error
         self.backend = f"{library.label} on {gpu.name}{how}"
 
     def _run(self, image_bgr: Array, outputs: Mapping[str, Array]) -> None:
@@ -121,10 +129,11 @@ class TensorRtEngine(CheckedEngine):
         device = held.device
         with self._turn:  # a context is for one thread at a time
             device.upload(held.buffers[INPUT_NAME], image_bgr)
-            if held.graph is not None:
-                held.graph.launch()
+            graph = held.graphs.get(len(image_bgr))
+            if graph is not None:
+                graph.launch()
             else:
-                self._enqueue(held)
+                self._enqueue(held, len(image_bgr))
             for name, buffer in outputs.items():
                 device.download(buffer, held.buffers[name])
             device.wait()
@@ -136,7 +145,7 @@ class TensorRtEngine(CheckedEngine):
             held.free()
 
     def _shapes(self, library: Library, engine: Any) -> dict[str, int]:
-        """Bytes of every input and output at this engine's batch, after checking that they are what was promised."""
+        """Bytes of every input and output for as many pictures as a call may have; all are what was promised."""
         inputs: dict[str, tuple[str, tuple[int | None, ...]]] = {}
         outputs: dict[str, tuple[str, tuple[int | None, ...]]] = {}
         n_bytes = {}
@@ -148,7 +157,7 @@ class TensorRtEngine(CheckedEngine):
             (inputs if is_input else outputs)[name] = (dtype, shape)
         check_promise(self.spec, GraphFacts(inputs, outputs, {}))
         for name, (dtype, shape) in (inputs | outputs).items():
-            sides = [self.spec.batch if side is None else side for side in shape]
+            sides = [self.max_batch if side is None else side for side in shape]
             n_bytes[name] = int(np.prod(sides)) * np.dtype(dtype).itemsize
         return n_bytes
 
@@ -164,18 +173,24 @@ class TensorRtEngine(CheckedEngine):
 
     def _warm(self, held: _Held) -> str:
         """Once as it is, so that everything lazy is done; then captured. Returns what a person should know."""
-        held.device.upload(held.buffers[INPUT_NAME], self._blank_image())
-        self._enqueue(held)
-        held.device.wait()
-        try:
-            held.graph = held.device.captured(lambda: self._enqueue(held))
-        except CaptureRefused:
-            return ", without a CUDA graph"
-        held.graph.launch()
-        held.device.wait()
+        held.device.upload(held.buffers[INPUT_NAME], self._blank_image(self.max_batch))
+        for batch in range(1, self.max_batch + 1) if self.spec.any_batch else (self.spec.batch,):
+            self._enqueue(held, batch)
+            held.device.wait()
+            try:
+                graph = held.graphs[batch] = held.device.captured(functools.partial(self._enqueue, held, batch))
+            except CaptureRefused:
+                return ", without a CUDA graph"
+            graph.launch()
+            held.device.wait()
         return ""
 
-    def _enqueue(self, held: _Held) -> None:
+    def _enqueue(self, held: _Held, batch: int) -> None:
+        if self.spec.any_batch and held.batch != batch:
+            shape = (batch, *self._input[0][1:])
+            if not held.context.set_input_shape(INPUT_NAME, shape):
+                raise InputSizeError(f"the plan does not take {shape} ({held.log.last_error})")
+            held.batch = batch
         if not held.context.execute_async_v3(held.device.stream):
             raise EngineError(f"{self.spec.label}: {self.title} failed ({held.log.last_error})")
 
@@ -194,9 +209,8 @@ def _gpu() -> Gpu:
     return gpu
 
 
-def _plan(spec: EngineSpec, library: Library, gpu: Gpu, precision_hint: PrecisionHint) -> Plan:
-    is_dynamic = dynamic_batches(spec, None) is not None
-    return plan_for(spec, library, gpu, tf32=precision_hint != "f32", is_dynamic=is_dynamic)
+def _plan(spec: EngineSpec, library: Library, gpu: Gpu, precision_hint: PrecisionHint, batch: int = 1) -> Plan:
+    return plan_for(spec, library, gpu, tf32=precision_hint != "f32", is_dynamic=spec.any_batch, batch=batch)
 
 
 def _refused(plan: Plan, library: Library, gpu: Gpu, log: Log) -> EngineError:

@@ -22,7 +22,7 @@ import numpy as np
 
 from engines.errors import EngineError, EngineMismatch
 from engines.machine import nvidia_reason
-from engines.runtime.checked import Array, CheckedEngine
+from engines.runtime.checked import GPU_BATCH, Array, CheckedEngine
 from engines.runtime.device import CaptureRefused, DeviceBuffer, DeviceGraph, TorchDevice
 from engines.runtime.graph_facts import check_contract
 from engines.runtime.host_device import HostDevice
@@ -239,6 +239,7 @@ class TorchCudaEngine(TorchCpuEngine):
     """
 
     on_gpu: ClassVar[bool] = True
+    usual_batch: ClassVar[int] = GPU_BATCH
 
     @classmethod
     def unavailable_reason(cls) -> str | None:

@@ -102,7 +102,7 @@ def total_of(report: dict[str, Any], *, is_paced: bool) -> float:
     shown = [stream for stream in _streams(report) if stream["frames"]["shown"]]
     if not shown:
         raise StreamError(f"bench streams: none of {len(_streams(report))} streams showed a frame")
-    n_intervals = sum(stream["frames"]["shown"] for stream in shown) - (len(shown) if is_paced else 1)
+    n_intervals: int = sum(stream["frames"]["shown"] for stream in shown) - (len(shown) if is_paced else 1)
     first_ns: int = min(stream["shown_ns"][0] for stream in shown)
     last_ns: int = max(stream["shown_ns"][1] for stream in shown)
     return n_intervals * 1e9 / max(1, last_ns - first_ns)

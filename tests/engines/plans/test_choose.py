@@ -83,9 +83,13 @@ def test_a_graph_that_takes_any_batch_finds_a_profile_with_its_batch(
     for batches in (Batches(smallest=2, usual=4, largest=8), Batches(usual=4, largest=4), Batches(usual=1, largest=8)):
         kept(cache, key(open_spec, TRT, batches=batches))
 
-    plan = plan_for(open_spec, TRT, ADA, is_dynamic=True)
+    plans = {n: plan_for(open_spec, TRT, ADA, is_dynamic=True, batch=n) for n in (1, 4, 16)}
 
-    assert plan.manifest.key.options.batches == Batches(usual=1, largest=8)
+    assert {n: plan.manifest.key.options.batches for n, plan in plans.items()} == {
+        1: Batches(usual=1, largest=8),
+        4: Batches(usual=4, largest=4),
+        16: Batches(usual=1, largest=8),  # the first of those must hold one picture, too: cameras come and go
+    }
 
 
 def test_a_folder_of_the_environment_comes_before_the_cache(

@@ -40,11 +40,11 @@ class NotedDevice:
 
     def upload(self, buffer: DeviceBuffer, array: Array) -> None:
         self.notes.append("upload")
-        self.enqueue(lambda: np.copyto(self.memory[buffer.address], array.reshape(-1).view(np.uint8)))
+        self.enqueue(lambda: np.copyto(self.memory[buffer.address][: array.nbytes], array.reshape(-1).view(np.uint8)))
 
     def download(self, array: Array, buffer: DeviceBuffer) -> None:
         self.notes.append(f"download {array.dtype}")
-        self.enqueue(lambda: np.copyto(array.reshape(-1).view(np.uint8), self.memory[buffer.address]))
+        self.enqueue(lambda: np.copyto(array.reshape(-1).view(np.uint8), self.memory[buffer.address][: array.nbytes]))
 
     def captured(self, work: Callable[[], None]) -> "NotedGraph":
         self.notes.append("capture")
@@ -199,9 +199,11 @@ class NotedContext:
     def __init__(self, trt: NotedTrt, logger: Any) -> None:
         self._trt, self._logger = trt, logger
         self._addresses: dict[str, int] = {}
+        self._n = trt.planes["image_bgr"][1][0]
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self._trt.device.notes.append(f"shape {shape}")
+        self._n = shape[0]
         return True
 
     def set_tensor_address(self, name: str, address: int) -> bool:
@@ -217,16 +219,20 @@ class NotedContext:
             self._logger.log(Severity.ERROR, "CUDA error 719: unspecified launch failure")
             return False
         trt.n_inferences += 1
-        device.enqueue(self._calculate)
+        n = self._n
+        assert n > 0, "TensorRT needs the shape of an input whose batch axis is open"
+        device.enqueue(lambda: self._calculate(n))
         return True
 
-    def _calculate(self) -> None:
+    def _calculate(self, n: int) -> None:
         memory, spec = self._trt.device.memory, self._trt.spec
-        image_bgr = memory[self._addresses["image_bgr"]].reshape(spec.input.shape(spec.batch))
+        shape = spec.input.shape(n)
+        image_bgr = memory[self._addresses["image_bgr"]][: int(np.prod(shape))].reshape(shape)
         alpha = analytic_alpha(image_bgr)
         answers: dict[str, Array] = {"logits": analytic_logits(image_bgr), "alpha": alpha, "labels": alpha // 255}
         for name in spec.output.names:
-            np.copyto(memory[self._addresses[name]], np.ascontiguousarray(answers[name]).reshape(-1).view(np.uint8))
+            answer = np.ascontiguousarray(answers[name]).reshape(-1).view(np.uint8)
+            np.copyto(memory[self._addresses[name]][: len(answer)], answer)
 
 
 class NoMemoryDevice(NotedDevice):

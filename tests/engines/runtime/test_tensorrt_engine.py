@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engines.errors import BackendUnavailable, DeviceLost, EngineError, EngineMismatch
+from engines.errors import BackendUnavailable, DeviceLost, EngineError, EngineMismatch, InputSizeError
 from engines.plans.cache import PlanCache
 from engines.plans.key import Batches
 from engines.plans.library import LIBRARIES, Library
@@ -46,7 +46,7 @@ def world(spec: EngineSpec, cache: PlanCache, monkeypatch: pytest.MonkeyPatch) -
         device: NotedDevice | None = None, spec: EngineSpec = spec, has_plan: bool = True, **facts: Any
     ) -> tuple[TensorRtEngine, NotedTrt, NotedDevice]:
         device = device or NotedDevice()
-        outputs = facts.pop("outputs", None)
+        options = {name: facts.pop(name) for name in ("outputs", "max_batch") if name in facts}
         trt = NotedTrt(spec, device, **facts)
         library = Library(LIBRARIES["tensorrt"], trt)
         monkeypatch.setattr(tensorrt_engine, "nvidia_reason", lambda: None)
@@ -57,7 +57,7 @@ def world(spec: EngineSpec, cache: PlanCache, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(tensorrt_engine, "open_device", lambda: device)
         if has_plan:
             kept(cache, key(spec, library))
-        return TensorRtEngine(spec, outputs=outputs), trt, device
+        return TensorRtEngine(spec, **options), trt, device
 
     return make
 
@@ -161,10 +161,11 @@ def test_only_the_outputs_opened_may_be_asked_for_but_all_have_an_address(world:
             engine.infer({"image_bgr": noise()}, buffers(spec, "labels"))
 
 
-def test_a_plan_for_any_batch_is_told_its_shape_once(
+@pytest.fixture
+def open_world(
     world: World, spec: EngineSpec, cache: PlanCache, tmp_path: Path
-) -> None:
-    """Before the addresses; the sides that the plan leaves open are this engine's batch."""
+) -> Callable[..., tuple[TensorRtEngine, NotedTrt, NotedDevice]]:
+    """An engine of a graph that takes any batch, and a plan of it for 1 to 4 pictures."""
     from engines.names import resolve
 
     open_spec = resolve(dynamic_graph(spec.path, tmp_path / "open" / "tiny.onnx"))
@@ -174,12 +175,54 @@ def test_a_plan_for_any_batch_is_told_its_shape_once(
         "alpha": (DataType.UINT8, (-1, 32, 64)),
         "labels": (DataType.UINT8, (-1, 32, 64)),
     }
-    kept(cache, key(open_spec, named_library(), batches=Batches()))
-    engine, _, device = world(spec=open_spec, has_plan=False, planes=planes)
+    kept(cache, key(open_spec, named_library(), batches=Batches(largest=4)))
+    return lambda **options: world(spec=open_spec, has_plan=False, planes=planes, **options)
+
+
+def test_a_plan_for_any_batch_is_told_its_shape_once(open_world: World) -> None:
+    """A stream of its own takes one picture a call: the shape is set before the first, and buffers are of that size."""
+    engine, _, device = open_world()
 
     with engine:
-        assert device.notes[0] == "shape (1, 32, 64, 3)"
-        assert sum("shape" in note for note in device.notes) == 1
+        assert engine.max_batch == 1
+        assert device.notes[0] == "allocate 6144"
+        assert [note for note in device.notes if "shape" in note] == ["shape (1, 32, 64, 3)"]
+
+
+def test_every_number_of_pictures_is_captured_when_a_batch_engine_opens(open_world: World) -> None:
+    """As many as the plan takes, however many were asked for; afterwards a call of any number is one launch."""
+    engine, trt, device = open_world(max_batch=16)
+    images = np.concatenate([noise(seed) for seed in range(4)])
+
+    with engine:
+        assert engine.max_batch == 4
+        assert [note for note in device.notes if "shape" in note] == [f"shape ({n}, 32, 64, 3)" for n in (1, 2, 3, 4)]
+        assert device.notes.count("capture") == 4
+        for n in (3, 1, 4, 2):
+            alpha = np.full((n, 32, 64), 77, np.uint8)
+            device.notes.clear()
+            engine.infer({"image_bgr": images[:n]}, {"alpha": alpha})
+
+            assert device.notes == ["upload", "launch", "download uint8", "wait"]
+            assert np.array_equal(alpha, analytic_alpha(images[:n]))
+        with pytest.raises(InputSizeError, match="5 pictures in one call, it was opened for 1 to 4"):
+            engine.infer({"image_bgr": np.zeros((5, 32, 64, 3), np.uint8)}, {"alpha": alpha})
+    assert trt.n_inferences == 8  # once as it is and once into the graph, for each number
+
+
+def test_without_graphs_a_batch_is_queued_with_its_shape(open_world: World) -> None:
+    """The shape is set only when it changes."""
+    engine, _, device = open_world(device=NotedDevice(refuses_capture=True), max_batch=2)
+    image = noise()
+
+    with engine:
+        device.notes.clear()
+        for n in (2, 2, 1):
+            alpha = np.zeros((n, 32, 64), np.uint8)
+            engine.infer({"image_bgr": np.repeat(image, n, axis=0)}, {"alpha": alpha})
+            assert np.array_equal(alpha, np.repeat(analytic_alpha(image), n, axis=0))
+
+    assert [note for note in device.notes if "shape" in note] == ["shape (2, 32, 64, 3)", "shape (1, 32, 64, 3)"]
 
 
 def test_an_inference_that_fails_is_told_by_what_tensorrt_said(world: World, spec: EngineSpec) -> None:
@@ -249,7 +292,7 @@ def test_all_is_given_back_even_when_one_cannot_be(world: World, monkeypatch: py
     engine.__enter__()
     assert engine._held is not None
     monkeypatch.setattr(engine._held.buffers["logits"], "free", fail)
-    monkeypatch.setattr(engine._held.graph, "free", fail)
+    monkeypatch.setattr(engine._held.graphs[1], "free", fail)
     device.notes.clear()
     with pytest.raises(EngineError, match="719"):
         engine.__exit__(None, None, None)
