@@ -54,7 +54,12 @@ class Building:
         if job is None:
             return
         if job.builder is None:
-            job.start()
+            try:
+                job.start()
+            except OSError as error:  # no more processes, no more files: the stream goes on without a plan
+                job.state = "failed"
+                self._note("build", "failed", f"{job.plan.title}: {error.strerror}; {job.plan.command}")
+                return
             self._note("build", "building", f"{job.plan.title}, beside the stream, which changes over when it is there")
         elif (code := job.builder.poll()) is not None:
             told = job.finish("failed" if code else "built")
@@ -127,9 +132,9 @@ class _Job:
     _said: IO[bytes] | None = None
 
     def start(self) -> None:
-        self.state, self.began_s = "building", time.monotonic()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the builder, and has no name
         self.builder = _started(self.plan, _BESIDE, self._said.fileno())
+        self.state, self.began_s = "building", time.monotonic()
 
     @property
     def told(self) -> str:

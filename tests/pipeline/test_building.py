@@ -1,6 +1,7 @@
 """Builders as a run sees them: started, heard, given up. That they build is shown by whole streams."""
 
 import json
+import subprocess
 import time
 
 import pytest
@@ -78,6 +79,25 @@ def test_a_builder_that_fails_is_told_of_with_its_last_word() -> None:
     )
     assert report["output"].startswith("error: no engine called")
     assert not built
+
+
+def test_a_machine_without_room_for_a_builder_streams_on(monkeypatch) -> None:
+    """No more processes: an event with the command, and the run knows of no builder."""
+    events = []
+    building = Building(lambda *event: events.append(event), lambda *what: None)
+
+    def full(*arguments, **options):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", full)
+    building.want(WANTED)
+    building.turn()
+    building.turn()
+    building.end()
+
+    assert [what for _, what, _ in events] == ["failed"]
+    assert "Resource temporarily unavailable; python -m engines build no-such" in events[0][2]
+    assert building.report()[0]["state"] == "failed"
 
 
 def test_a_run_that_misses_nothing_builds_nothing() -> None:
