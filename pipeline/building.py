@@ -5,6 +5,7 @@ other change of settings. The trap: a builder must not outlive its run, whicheve
 standard input is a pipe that nobody writes to: at its end the builder ends itself, and what it kept is whole.
 """
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -132,8 +133,11 @@ class _Job:
     _said: IO[bytes] | None = None
 
     def start(self) -> None:
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the builder, and has no name
-        self.builder = _started(self.plan, _BESIDE, self._said.fileno())
+        with contextlib.ExitStack() as on_failure:
+            said = on_failure.enter_context(tempfile.TemporaryFile())
+            self.builder = _started(self.plan, _BESIDE, said.fileno())
+            on_failure.pop_all()
+        self._said = said
         self.state, self.began_s = "building", time.monotonic()
 
     @property
