@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from configs import ConfigError
-from engines.errors import EngineError
+from engines.errors import DeviceLost, EngineError
 from pipeline.errors import StreamError
 from pipeline.lifeline import Lifeline
 from pipeline.link import remove_socket_folder
+from pipeline.process import DEVICE_LOST
 from pipeline.worker import Worker
 
 __all__ = ["main"]
@@ -39,13 +40,15 @@ def main(fd: int) -> None:
     try:
         worker.run()
     except BaseException as error:  # noqa: BLE001 - the supervisor decides what a death means
-        code = 1
+        code = DEVICE_LOST if isinstance(error, DeviceLost) else 1
         worker.say(
             {
                 "type": "failed",
                 "error": type(error).__name__,
                 "why": str(error),
-                "expected": isinstance(error, StreamError | EngineError | ConfigError),
+                # A lost GPU is met by another process, not by ending the run.
+                "expected": isinstance(error, StreamError | EngineError | ConfigError) and code != DEVICE_LOST,
+                "lost": error.backend if isinstance(error, DeviceLost) else None,
                 "traceback": traceback.format_exc(),
             }
         )

@@ -62,10 +62,15 @@ class BatchOptions(Options):
 
 
 class RestartOptions(Options):
-    """How often a worker may die."""
+    """How often a worker may die, and who takes its place."""
 
     max_restarts: int = Field(3, ge=0)
     window_s: float = Field(60.0, gt=0)
+    device_losses: int = Field(2, ge=1)
+    """With `backend: auto`: a backend that lost the GPU so often within the window is given up for the next one."""
+    standby: int = Field(0, ge=0, le=1)
+    """1: a second process keeps the engine open and takes over when the first one dies; it costs the engine's memory
+    once more, on the GPU too."""
     beat_s: float = Field(1.0, gt=0.05)
     """How often a worker says that it lives."""
     missed_beats: int = Field(3, ge=2)

@@ -1,15 +1,20 @@
 """The worker processes of a run: spawned, given their memory, told apart, ended."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from engines.names import resolve
+from pipeline.frame import StreamFormat
+from pipeline.layout import planes_of
 from pipeline.link import Waiter
 from pipeline.memory import Region
 from pipeline.process import WorkerProcess
 from pipeline.run import Run
 from pipeline.settings import Settings
+from pipeline.slots import SlotPool, capacities
+from pipeline.timing import Ledger
 
 __all__ = ["Crew"]
 
@@ -21,7 +26,10 @@ class Crew:
         self._run = run
         self._waiter = waiter
         self._places = {"folder": str(folder), "status": status, "control": control}
+        self.without: dict[str, str] = {}
+        """Backends that workers started from now on leave out, each with the reason."""
         self._workers: dict[str, WorkerProcess] = {}
+        self._incarnations: dict[str, int] = {}
         self._memory: dict[int, tuple[dict[str, Any], Region, Region]] = {}
 
     def __iter__(self) -> Iterator[WorkerProcess]:
@@ -33,7 +41,7 @@ class Crew:
     def find(self, message: dict[str, Any]) -> WorkerProcess | None:
         """Who said this; None for the last words of one that was replaced."""
         worker = self._workers.get(message.get("worker", ""))
-        return worker if worker is not None and message.get("incarnation") == worker.incarnation else None
+        return worker if worker is not None and worker.said(message) else None
 
     @property
     def names(self) -> frozenset[str]:
@@ -51,22 +59,40 @@ class Crew:
         doors = [worker for worker in self if "capture" in worker.plan.stages]
         return {stream: worker.token for worker in doors for stream in worker.plan.streams}
 
-    def spawn(self, name: str, incarnation: int, settings: Settings) -> None:
-        """Start a worker, or its next incarnation; it gets the memory when there is some."""
+    def spawn(self, name: str, settings: Settings) -> None:
+        """Start a worker, or its next incarnation, as one of the crew."""
+        self.adopt(self.start(name, settings))
+
+    def start(self, name: str, settings: Settings, *, is_standby: bool = False) -> WorkerProcess:
+        """Start the next incarnation of a worker; it gets the memory when there is some, and is not yet of the crew."""
         plan = next(p for p in self._run.topology.workers if p.name == name)
+        incarnation = self._incarnations[name] = self._incarnations.get(name, 0) + 1
         job = self._run.job(plan, incarnation, settings=settings, **self._places)
-        worker = WorkerProcess.spawn(plan, incarnation, job)
-        self._workers[name] = worker
+        job["options"]["without"] = dict(self.without)
+        worker = WorkerProcess.spawn(plan, incarnation, {**job, "standby": is_standby})
         if worker.pidfd >= 0:
             self._waiter.watch(worker.pidfd)
         if self._memory:
             self._send_memory(worker)
+        return worker
 
-    def share_memory(self, memory: dict[int, tuple[dict[str, Any], Region, Region]]) -> None:
-        """Give everybody the streams' slots and ledgers: (what to know of it, slots, ledger) for each stream."""
-        self._memory = memory
+    def adopt(self, worker: WorkerProcess) -> None:
+        """Make it one of the crew, in the place of the one before."""
+        self._workers[worker.name] = worker
+
+    def share_memory(self, formats: Mapping[int, StreamFormat]) -> tuple[dict[int, SlotPool], dict[int, Ledger]]:
+        """Make slots and a ledger for each stream, and give everybody those of its streams; the caller closes them."""
+        run, pools, ledgers = self._run, {}, {}
+        for stream, known in sorted(formats.items()):
+            layouts = [planes_of(known, resolve(engine)) for engine in run.engines]
+            n_slots = run.config.slots or run.topology.slots(len(run.sinks[stream]))
+            pool = pools[stream] = SlotPool.create(n_slots, capacities(layouts))
+            ledger = ledgers[stream] = Ledger.create(run.topology.diary)
+            told = {"format": known.to_json(), "n_slots": pool.n_slots, "plane_bytes": pool.plane_bytes}
+            self._memory[stream] = told, pool.region, ledger.region
         for worker in self:
             self._send_memory(worker)
+        return pools, ledgers
 
     def bury(self, worker: WorkerProcess) -> None:
         """Give back what is held of an ended process."""

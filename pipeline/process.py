@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.config import RestartOptions
 from pipeline.lifeline import Lifeline
 from pipeline.topology import WorkerPlan
 
-__all__ = ["WorkerProcess"]
+__all__ = ["DEVICE_LOST", "WorkerProcess"]
+
+DEVICE_LOST = 70
+"""Exit code of a worker whose GPU failed for good: nothing more can be done in that process."""
 
 _ENTRY = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN); "
@@ -35,6 +39,8 @@ class WorkerProcess:
     endpoints: dict[str, str] = field(default_factory=dict)
     is_ready: bool = False
     is_listening: bool = False
+    is_behind: bool = False
+    """It took another's place and has not yet prepared the settings that hold."""
     busy_until: float = 0.0
     """Until then a silence is work: a stage is at a frame that takes long."""
     failure: dict[str, Any] | None = None
@@ -77,6 +83,19 @@ class WorkerProcess:
         """False once the process has ended."""
         return self.popen.poll() is None
 
+    def said(self, message: dict[str, Any]) -> bool:
+        """Whether a message is this incarnation's."""
+        return message.get("worker") == self.name and message.get("incarnation") == self.incarnation
+
+    def is_silent(self, restart: RestartOptions) -> bool:
+        """Whether it has said nothing for longer than work, or a start, may take."""
+        now = time.monotonic()
+        return now - self.last_beat > self.patience_s(restart) and now > self.busy_until
+
+    def patience_s(self, restart: RestartOptions) -> float:
+        """How long it may be silent."""
+        return restart.beat_s * restart.missed_beats if self.is_ready else restart.open_timeout_s
+
     def kill(self) -> None:
         """End it at once."""
         if self.is_alive:
@@ -95,9 +114,12 @@ class WorkerProcess:
         code = self.popen.poll()
         if code is None:
             return "still running"
+        if self.failure is not None:
+            told = f"{self.failure['error']}: {self.failure['why']}"
+            return f"exit {code}, {told}" if code == DEVICE_LOST else told
         if code < 0:
             return f"killed by {signal.Signals(-code).name}"
-        return f"exit {code}"
+        return f"exit {code}, it lost the GPU" if code == DEVICE_LOST else f"exit {code}"
 
 
 def _flags() -> list[str]:

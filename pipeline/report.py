@@ -31,6 +31,7 @@ def report_of(supervisor: Supervisor, start_ms: float | None) -> dict[str, Any]:
         **first,
         "start_ms": start_ms,
         "restarts": supervisor.restarts,
+        "recoveries": supervisor.deaths.recoveries,
         "events": supervisor.events,
         "engine": supervisor.engine_told.get("engine", run.settings.engine),
         "backend": supervisor.engine_told.get("backend", run.config.backend),

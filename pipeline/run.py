@@ -22,7 +22,7 @@ from pipeline.settings import Settings
 from pipeline.sinks import default_sink, sink_from_text
 from pipeline.sources import Wanted, source_from_uri
 from pipeline.step_down import rungs_of
-from pipeline.topology import Topology, WorkerPlan, engine_threads, plan
+from pipeline.topology import Topology, WorkerPlan, engine_threads, plan, standby_plan
 
 __all__ = ["Run", "check_outputs", "inputs_of", "outputs_of", "prepare", "ready_crf"]
 
@@ -46,6 +46,8 @@ class Run:
     """The first one and those that may be swapped in."""
     settings: Settings
     n_threads: int
+    standby: WorkerPlan | None = None
+    """The worker that has a warm replacement."""
     gates: Mapping[str, Gate] = field(default_factory=dict)
     """With `--crf auto`: what each engine's manifest says."""
 
@@ -119,7 +121,8 @@ def prepare(config: RunConfig) -> Run:
     for engine in engines:
         if (spec := resolve(engine)).batch != 1:
             raise EngineMismatch(
-                f"{spec.label} takes {spec.batch} pictures a call; a stream takes one: export it with --batch 1"
+                f"{spec.label} takes {spec.batch} pictures a call; a stream takes one, or any: export it with --batch "
+                "1, or any"
             )
     if config.backend not in ("auto", *BACKENDS):
         raise ConfigError(f"no backend {config.backend!r}; {near_matches(config.backend, ['auto', *BACKENDS])}")
@@ -128,9 +131,11 @@ def prepare(config: RunConfig) -> Run:
     if gates and all(gate.setting is None for gate in gates.values()):
         config = _without_crf(config)
     pacing, why = _pacing(config, [kind.is_live for kind in kinds], sinks)
+    topology = plan(config, len(config.streams))
     return Run(
         config=config,
-        topology=plan(config, len(config.streams)),
+        topology=topology,
+        standby=standby_plan(topology) if config.restart.standby else None,
         pacing=pacing,
         why_pacing=why,
         sinks=sinks,

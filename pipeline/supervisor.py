@@ -5,24 +5,23 @@ while capture still opens its source, and the memory follows when the format is 
 """
 
 import time
-from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from engines.names import resolve
 from pipeline.building import Building
 from pipeline.changes import Changes
 from pipeline.crew import Crew
+from pipeline.deaths import Death, Deaths
 from pipeline.errors import StreamError, WorkerFailed
 from pipeline.frame import StreamFormat
 from pipeline.interrupts import Interrupts
-from pipeline.layout import planes_of
 from pipeline.link import Bell, ControlOut, StatusIn, Waiter, context, make_socket_folder, remove_socket_folder
-from pipeline.process import WorkerProcess
+from pipeline.process import DEVICE_LOST, WorkerProcess
 from pipeline.recovery import Recovery
 from pipeline.run import Run
-from pipeline.slots import SlotPool, capacities
+from pipeline.slots import SlotPool
+from pipeline.standby import Standby
 from pipeline.timing import Ledger
 
 __all__ = ["State", "Supervisor"]
@@ -67,10 +66,10 @@ class Supervisor:
         """Of each worker that takes several frames at once: how often how many, since its last restart."""
         self.events: list[dict[str, Any]] = []
         self.announcements: list[str] = []
+        self.deaths = Deaths(run.config.restart, run.config.backend)
         self.building = Building(self.event, lambda engine, backend: self.changes.open_with(engine, backend))
         self._watch = watch
         self._began_ns = time.monotonic_ns()
-        self._deaths: deque[float] = deque()
         self._recovery: Recovery | None = None
         self._version = 0
         self._done: set[int] = set()
@@ -95,11 +94,13 @@ class Supervisor:
         self._waiter = Waiter([self._status, self._control, self._bell])
         places = (self._folder, self._status.endpoint, self._control.endpoint)
         self.crew = Crew(self.run_plan, self._waiter, *places)
+        self.crew.without = self.deaths.without
+        self.standby = Standby(self.run_plan.standby, self.crew, self.run_plan.config.restart, self.event)
         self.changes = Changes(self.run_plan.settings, self.run_plan.engines, self._control.send, self.event)
         with self._interrupts:
             try:
                 for plan in self.run_plan.topology.workers:
-                    self.crew.spawn(plan.name, 1, self.changes.settings)
+                    self.crew.spawn(plan.name, self.changes.settings)
                 while self.state is not State.STOPPED:
                     self._turn()
             finally:
@@ -146,14 +147,16 @@ class Supervisor:
         gap_s = time.monotonic() - self._last_turn
         self._last_turn += gap_s
         if gap_s > _PAUSED_S:  # this process was stopped, so the workers' silence says nothing
-            for worker in self.crew:
+            for worker in (*self.crew, *self.standby):
                 worker.last_beat += gap_s
         if n_signals := self._interrupts.take():
             self._interrupted(n_signals)
         for heard in self._control.listeners():
             name, _, incarnation = heard.rpartition("#")
             listener = self.crew.find({"worker": name, "incarnation": int(incarnation)})
-            if listener is not None:
+            if listener is None:
+                self.standby.listening(heard)
+            else:
                 listener.is_listening = True
                 self._is_up(listener)
         for message in self._status.take():
@@ -164,6 +167,8 @@ class Supervisor:
         self._advance_recovery()
         if self.state is State.RUNNING:
             self.building.turn()
+            if self._recovery is None and all(worker.is_ready for worker in self.crew):
+                self.standby.follow(self.changes.settings)
         if self.formats and len(self._done) == len(self.formats):
             self.state = State.STOPPED
         if time.monotonic() > self._drain_until:
@@ -175,6 +180,7 @@ class Supervisor:
         kind = message["type"]
         worker = self.crew.find(message)
         if worker is None:
+            self.standby.hear(message)
             return
         worker.last_beat = time.monotonic()
         worker.busy_until = 0.0
@@ -200,6 +206,10 @@ class Supervisor:
         """What concerns those who watch, not the workers."""
         if kind == "prepared":
             self.changes.answered(worker.name, message["epoch"], message["why"])
+            self._caught_up(worker, message)
+        elif kind == "serving":
+            if (recovery := self.deaths.served(worker.name, message["at_ns"])) is not None:
+                self.event(worker.name, "recovered", f"{recovery['ms']:g} ms after its death, by {recovery['by']}")
         elif kind == "engine":
             self.engine_told = {key: message[key] for key in ("engine", "backend", "choice")}
             self.building.want(message["plan"])
@@ -218,7 +228,7 @@ class Supervisor:
             self._wish(message)
 
     def _is_up(self, worker: WorkerProcess) -> None:
-        worker.is_ready = worker.is_listening and bool(worker.endpoints)
+        worker.is_ready = worker.is_listening and bool(worker.endpoints) and not worker.is_behind
         if worker.is_ready and self._has_started:
             self._publish_routes()
 
@@ -247,48 +257,24 @@ class Supervisor:
         if stream in self.formats:
             return  # a restarted capture: the memory is there, and the format is fixed for the run
         self.formats[stream] = format
-        if len(self.formats) < len(self.run_plan.config.streams):
-            return
-        topology = self.run_plan.topology
-        for number, known in sorted(self.formats.items()):
-            layouts = [planes_of(known, resolve(engine)) for engine in self.run_plan.engines]
-            n_slots = self.run_plan.config.slots or topology.slots(len(self.run_plan.sinks[number]))
-            self.pools[number] = SlotPool.create(n_slots, capacities(layouts))
-            self.ledgers[number] = Ledger.create(topology.diary)
-        self.crew.share_memory(
-            {
-                number: (
-                    {
-                        "format": self.formats[number].to_json(),
-                        "n_slots": pool.n_slots,
-                        "plane_bytes": pool.plane_bytes,
-                    },
-                    pool.region,
-                    self.ledgers[number].region,
-                )
-                for number, pool in self.pools.items()
-            }
-        )
+        if len(self.formats) == len(self.run_plan.config.streams):
+            self.pools, self.ledgers = self.crew.share_memory(self.formats)
 
     # -- deaths
 
     def _check_alive(self) -> None:
         restart = self.run_plan.config.restart
-        silent_s = restart.beat_s * restart.missed_beats
         for worker in self.crew:
             if worker.is_alive:
-                limit_s = silent_s if worker.is_ready else restart.open_timeout_s
-                now = time.monotonic()
-                if now - worker.last_beat > limit_s and now > worker.busy_until:
-                    self.event(worker.name, "silent", f"no beat for {limit_s:g} s; killed")
-                    worker.kill()
-                else:
+                if not worker.is_silent(restart):
                     continue
+                self.event(worker.name, "silent", f"no beat for {worker.patience_s(restart):g} s; killed")
+                worker.kill()
             self._died(worker)
 
     def _died(self, worker: WorkerProcess) -> None:
         deadline = time.monotonic() + _LAST_WORDS_S
-        while worker.failure is None and worker.popen.poll() == 1 and time.monotonic() < deadline:
+        while worker.failure is None and worker.popen.poll() in (1, DEVICE_LOST) and time.monotonic() < deadline:
             for message in self._status.take():  # what it died of may still be in the pipe
                 self._hear(message)
             time.sleep(0.005)
@@ -299,26 +285,44 @@ class Supervisor:
         if failure is not None and failure["expected"]:
             self._fail(failure["why"])
             return
-        now = time.monotonic()
-        restart = self.run_plan.config.restart
-        self._deaths.append(now)
-        while self._deaths and now - self._deaths[0] > restart.window_s:
-            self._deaths.popleft()
-        count = len(self._deaths)
-        why = worker.ending() if failure is None else f"{failure['error']}: {failure['why']}"
-        if not self._has_started or count > restart.max_restarts:
-            reason = "while starting" if not self._has_started else f"{count} deaths in {restart.window_s:g} s"
-            trace = f"\n{failure['traceback']}" if failure is not None else ""
+        why = worker.ending()
+        death = self.deaths.count(why, failure, worker.popen.poll(), has_started=self._has_started)
+        if not death.may_restart:
+            trace = f"\n{failure['traceback']}" if failure is not None and not death.remedy else ""
             self.event(worker.name, "failed", why)
             self._end_workers()
             self.state = State.STOPPED
-            raise WorkerFailed(f"{worker.name}: {why} ({reason}){trace}")
-        self.event(worker.name, "restarted", f"{why} ({count} of {restart.max_restarts} in {restart.window_s:g} s)")
+            raise WorkerFailed(f"{worker.name}: {death.verdict}{trace}")
+        self._replace(worker, death)
+
+    def _replace(self, worker: WorkerProcess, death: Death) -> None:
+        if death.given_up:
+            self.event(worker.name, "backend given up", death.given_up)
+            self.standby.end()  # it has that backend open
         self.restarts += 1
         self.changes.suspend()
-        self.crew.spawn(worker.name, worker.incarnation + 1, self.changes.settings)
+        taken = self.standby.take(worker.name, self.changes.settings)
+        self.deaths.followed(worker.name, "restart" if taken is None else "standby")
+        self.event(worker.name, "restarted", death.told + ("" if taken is None else ", by its standby"))
+        if taken is None:
+            self.crew.spawn(worker.name, self.changes.settings)
+        else:
+            self.crew.adopt(taken.process)
+            if taken.engine is not None:
+                self._hear_news(taken.process, "engine", taken.engine)
         self._recovery = None
-        self._publish_routes()
+        if self._has_started:
+            self._publish_routes()
+
+    def _caught_up(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
+        """One that took another's place has prepared the settings that hold, or cannot."""
+        if worker.is_behind and message["epoch"] == self.changes.settings.epoch:
+            worker.is_behind = False
+            if message["why"]:
+                self.event(worker.name, "killed", f"cannot take over: {message['why']}")
+                worker.kill()
+            else:
+                self._is_up(worker)
 
     def _publish_routes(self) -> None:
         """Tell everybody who can be reached; once all can, a census begins."""
@@ -379,6 +383,7 @@ class Supervisor:
             for message in self._status.take():
                 self._hear(message)
 
+        self.standby.end()
         self._control.send({"type": "stop"})
         if not self._has_started:
             timeout_s = 0.0  # nothing was shown, so there is nothing to save

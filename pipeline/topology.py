@@ -14,7 +14,7 @@ from pipeline.layout import PLANES
 from pipeline.slots import MAX_DIARY_LINES
 from pipeline.stages import STAGES, stage_class
 
-__all__ = ["Topology", "WorkerPlan", "engine_threads", "plan"]
+__all__ = ["Topology", "WorkerPlan", "engine_threads", "plan", "standby_plan"]
 
 PER_STREAM = frozenset({"capture", "render"})
 """Stages that every stream has for itself: they own a source or sinks."""
@@ -82,6 +82,26 @@ def plan(config: RunConfig, n_streams: int) -> Topology:
     if len(diary) > MAX_DIARY_LINES:
         raise ConfigError(f"workers: {len(order)} stages; a slot's diary has room for {MAX_DIARY_LINES}")
     return Topology(tuple(workers), tuple(order), diary)
+
+
+def standby_plan(topology: Topology) -> WorkerPlan:
+    """The worker that runs the engine, if a second process may be started like it.
+
+    Raises:
+        ConfigError: it also has a source, sinks or files, of which there can be no second.
+    """
+    worker = next(one for one in topology.workers if any(_runs_the_engine(stage) for stage in one.stages))
+    alone = [stage for stage in worker.stages if stage in {*PER_STREAM, "tap"}]
+    if alone:
+        raise ConfigError(
+            f"restart.standby: segment shares a worker with {' and '.join(alone)}, which cannot be open twice; give "
+            "segment a worker of its own (workers), or set standby to 0"
+        )
+    return worker
+
+
+def _runs_the_engine(stage: str) -> bool:
+    return stage != "capture" and "alpha" in stage_class(stage).writes
 
 
 def engine_threads(config: RunConfig, *, live: bool) -> int:

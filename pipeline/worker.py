@@ -7,6 +7,7 @@ which slot is decided in `pipeline/traffic.py`; this file decides when.
 
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,9 @@ class Worker:
         self._took_s: dict[int, float] = {}
         self._batches: Counter[int] = Counter()
         """How often so many frames were taken at once."""
+        self._has_served = False
+        self._epoch_beside: int | None = None
+        """A standby has no frames that would make it follow the settings; it follows what was committed."""
         self._last = "render" in job["stages"]
         self.traffic: Traffic | None = None
         self.door: Any = None
@@ -91,12 +95,13 @@ class Worker:
             self._turn()
 
     def close(self) -> None:
-        """Give everything back; sinks and engines are closed first."""
-        if self.door is not None:
-            self.door.close()
-        for stage in self.stages:
-            stage.close()
-        close_context(self._ctx)
+        """Give everything back; sinks and engines are closed first, and all of them, even after one that could not."""
+        with ExitStack() as last_first:
+            last_first.callback(close_context, self._ctx)
+            for stage in reversed(self.stages):
+                last_first.callback(stage.close)
+            if self.door is not None:
+                last_first.callback(self.door.close)
 
     # -- the loop
 
@@ -104,15 +109,20 @@ class Worker:
         traffic = self._traffic()
         readable = self._waiter.wait(self._pause_s())
         self._bell.hush()
-        if self._lifeline.fd in readable and self._lifeline.receive() is None:
-            remove_socket_folder(self._folder)  # the supervisor is gone and cannot
-            self._stopping = True
-            return
+        if self._lifeline.fd in readable:
+            received = self._lifeline.receive()
+            if received is None:
+                remove_socket_folder(self._folder)  # the supervisor is gone and cannot
+                self._stopping = True
+                return
+            self._obey(received[0])
         self._beat()
         for message in self._control.take():
             self._obey(message)
         for answer in self.epochs.answers():
             self.say(answer)
+        if self._epoch_beside is not None and self.epochs.use(self._epoch_beside):
+            self._epoch_beside = None
         traffic.listen()
         for index in range(len(self.stages)):
             self._collect(index)
@@ -158,6 +168,7 @@ class Worker:
 
     def _submit(self, tickets: list[Ticket]) -> None:
         """Have the first stage begin with these frames, all of one epoch."""
+        self._epoch_beside = None
         if not self.epochs.use(tickets[0].epoch):
             for ticket in tickets:
                 self._traffic().drop(ticket, DropCause.STALE)
@@ -207,6 +218,9 @@ class Worker:
                 self._traffic().hand_on(ticket)
         if finished and index + 1 < len(self.stages):
             self._enter(index + 1, finished)
+        elif finished and not self._has_served:
+            self._has_served = True
+            self.say({"type": "serving", "at_ns": time.monotonic_ns()})
 
     def _account(self, frame: Frame) -> None:
         ticket, ledger = frame.ticket, self._ledgers[frame.ticket.stream]
@@ -251,6 +265,8 @@ class Worker:
             self.say({"type": "held", "census": message["census"], "held": held})
         elif kind == "prepare":
             self.epochs.prepare_beside(Settings.from_json(message["settings"]))
+        elif kind == "epoch" and self.job.get("standby") and not self._has_served:
+            self._epoch_beside = message["epoch"]
         elif kind == "order":
             for stage in self.stages:
                 stage.order(message["what"])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from engines.errors import BackendUnavailable, DeviceLost
 from engines.names import resolve
 from engines.plans.missing import missing_plan
 from engines.runtime import Engine, open_engine
@@ -104,9 +105,13 @@ class Segment(PlainStage):
         is_first = not self._opened
         if is_first and self.context.backend == "auto":
             backend = "auto"  # after a restart: nothing serves meanwhile, so whatever opens is better than a refusal
+        without = self.context.options.get("without", {})
+        if backend in without:
+            raise BackendUnavailable(f"{spec.label}: {without[backend]}")
         engine = open_engine(
             spec,
             backend=backend or self.context.backend,
+            without=without,
             outputs=outputs_wanted(spec.output, self.context.options),
             n_threads=self.context.n_threads,
             precision_hint=self.context.options.get("arithmetic", "auto"),
@@ -116,6 +121,8 @@ class Segment(PlainStage):
         try:
             if not is_first:  # at the start the first frame is the trial, and nobody waits for another
                 try_out(engine)
+        except DeviceLost:
+            raise  # nothing can be given back to a GPU that is lost
         except BaseException:
             engine.__exit__(None, None, None)
             raise
@@ -126,6 +133,8 @@ class Segment(PlainStage):
             return None
         hint = self.context.options.get("arithmetic", "auto")
         plan, _ = missing_plan(spec, self.context.backend, hint)
+        if plan is not None and plan.backend in self.context.options.get("without", {}):
+            return None
         return None if plan is None else {"name": engine, **asdict(plan)}
 
 
