@@ -143,21 +143,19 @@ def test_a_builder_ends_with_its_run(engine) -> None:
 def test_a_builder_ends_with_a_killed_run(engine, tmp_path) -> None:
     """SIGKILL to the command line, which can tell nobody: the builder sees it by itself."""
     with plans().building(plan_key(engine).digest):
-        process = started(engine, tmp_path, "--set", f"workers={json.dumps(WORKERS)}")
-        wait_for(builders)
-        process.kill()
-        process.communicate(timeout=10)
+        with started(engine, tmp_path, "--build", "wait"):  # beside a stream it is started in the same way
+            wait_for(builders, timeout_s=60)
 
-        wait_for(lambda: not builders(), timeout_s=5.0)
+        wait_for(lambda: not builders(), timeout_s=10)
 
 
 def test_a_plan_is_built_before_the_stream_when_asked(engine, tmp_path) -> None:
     """The first frame is the plan's already."""
-    process = started(
-        engine, tmp_path, "--build", "wait", "--max-frames", "5", "--effect", "cutout:black",
-        "--set", f"workers={json.dumps(WORKERS)}", sink=f"frames:{tmp_path}/f",
-    )  # fmt: skip
-    told, _ = process.communicate(timeout=60)
+    asked = ("--build", "wait", "--max-frames", "5", "--effect", "cutout:black")
+    with started(
+        engine, tmp_path, *asked, "--set", f"workers={json.dumps(WORKERS)}", sink=f"frames:{tmp_path}/f"
+    ) as process:
+        told, _ = process.communicate(timeout=90)
 
     source = source_from_uri(URI).open()
     assert process.returncode == 0, told.decode()
@@ -168,9 +166,8 @@ def test_a_plan_is_built_before_the_stream_when_asked(engine, tmp_path) -> None:
 
 def test_ctrl_c_while_a_plan_is_waited_for_leaves_nothing(engine, tmp_path) -> None:
     """The builder is told, ends, and the run with it; no file but the lock stays."""
-    with plans().building(plan_key(engine).digest):
-        process = started(engine, tmp_path, "--build", "wait")
-        wait_for(builders)
+    with plans().building(plan_key(engine).digest), started(engine, tmp_path, "--build", "wait") as process:
+        wait_for(builders, timeout_s=60)
         process.send_signal(signal.SIGINT)
         told, _ = process.communicate(timeout=20)
 
@@ -198,14 +195,20 @@ def test_an_engine_that_kills_its_worker_does_not_get_to_serve(engine) -> None:
     assert played.report["backend"].startswith("OpenVINO")
 
 
+@contextlib.contextmanager
 def started(engine, folder, *arguments, sink="null"):
-    """The command line in a process of its own that knows the fakes."""
+    """The command line in a process of its own that knows the fakes; it is killed at the end."""
     code = "import sys; from tests.stream.planned import register; register(); from run_stream import main; main()"
     command = [sys.executable, "-c", code, "run", URI, "--engine", str(engine), "--sink", sink, *arguments]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(
-        command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    environment = {**os.environ, "PYTHONPATH": path}
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def builders():

@@ -174,7 +174,7 @@ def test_a_file_that_is_no_graph_is_refused(spec: EngineSpec, cache: PlanCache, 
     cut = tmp_path / "cut.onnx"
     cut.write_bytes(spec.path.read_bytes()[:200])
 
-    with pytest.raises(BuildError, match=r"cut\.onnx"):
+    with pytest.raises(EngineMismatch, match=r"cut\.onnx: not an ONNX file"):
         built(replace(spec, path=cut), cache)
 
 
