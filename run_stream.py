@@ -89,7 +89,10 @@ def main(traceback: bool) -> None:
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="A YAML file; options win over it.")
 @click.option("--engine", help="NAME[@WxH][:precision] or a path. Default: person.")
 @click.option("--swap", "engines", multiple=True, metavar="ENGINE", help="Another engine to choose while running.")
-@click.option("--backend", help="openvino, onnxruntime; default: the best that works here.")
+@click.option(
+    "--backend",
+    help="tensorrt, tensorrt_rtx, torch_cuda, onnxruntime_cuda, openvino, onnxruntime; default: the best that works.",
+)
 @click.option(
     "--build",
     type=click.Choice(["never", "background", "wait"]),

@@ -20,7 +20,7 @@ from engines.crf_gate import gate_of
 from engines.errors import EngineError
 from engines.machine import machine_facts, nvidia_reason, usable_cores
 from engines.names import known_engines, resolve, spec_of
-from engines.runtime import backend_reason
+from engines.runtime import automatic_backends, backend_reason
 from pipeline.listing import cameras_found
 
 __all__ = ["Finding", "Verdict", "diagnose", "told"]
@@ -133,6 +133,23 @@ def _backends() -> list[Finding]:
     if all(finding.verdict is not Verdict.OK for finding in findings):
         findings.append(Finding("Backend", Verdict.FAIL, "no engine can run", "pip install openvino"))
     return findings
+
+
+def _auto() -> list[Finding]:
+    """What `--backend auto` takes for the engine that runs unless another is named, and why nothing better."""
+    from pipeline.config import RunConfig
+
+    try:
+        reasons = automatic_backends(resolve(RunConfig().engine))
+    except EngineError:
+        return []  # of the engine, and told there
+    told: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        told.setdefault(reason or "", []).append(name)
+    those_that_work = told.pop("", [])
+    text = " > ".join(those_that_work) or "none works"
+    missing = "".join(f"; not {', '.join(names)}: {reason}" for reason, names in told.items())
+    return [Finding("--backend auto", Verdict.OK if those_that_work else Verdict.FAIL, text + missing)]
 
 
 def _crf() -> list[Finding]:
@@ -275,6 +292,7 @@ CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     _nvidia,
     _build,
     _backends,
+    _auto,
     _crf,
     _opencv,
     _ffmpeg,

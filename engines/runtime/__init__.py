@@ -17,7 +17,16 @@ from engines.runtime.checked import Array, CheckedEngine, Hint, PrecisionHint
 from engines.runtime.first_that_opens import FirstThatOpens, Next
 from engines.spec import EngineSpec
 
-__all__ = ["BACKENDS", "Array", "Engine", "PrecisionHint", "backend_reason", "missing_reason", "open_engine"]
+__all__ = [
+    "BACKENDS",
+    "Array",
+    "Engine",
+    "PrecisionHint",
+    "automatic_backends",
+    "backend_reason",
+    "missing_reason",
+    "open_engine",
+]
 
 
 class Engine(Protocol):
@@ -163,3 +172,16 @@ BACKENDS: dict[str, str] = {
 
 ASKED_FOR_ONLY = frozenset({"fake", "torch_cpu"})
 """What `auto` never takes by itself."""
+
+
+def automatic_backends(spec: EngineSpec | None = None) -> dict[str, str | None]:
+    """What `auto` goes through, best first, each with the reason why it cannot be used here, None for one that can.
+
+    Args:
+        spec: a graph that it is to run; None asks about the machine only.
+    """
+    return {
+        name: backend_reason(name) or (missing_reason(name, spec) if spec is not None else None)
+        for name in BACKENDS
+        if name not in ASKED_FOR_ONLY
+    }

@@ -118,6 +118,16 @@ def test_without_any_backend_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> No
     assert _only("Backend").verdict is Verdict.FAIL
 
 
+def test_the_order_of_backends_is_told_with_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that work, best first; the others together where they lack the same, each by its own remedy where not."""
+    reasons = {"tensorrt": "no plan; build one", "torch_cuda": None, "onnxruntime_cuda": "no CUDA", "openvino": None}
+    monkeypatch.setattr(doctor, "automatic_backends", lambda spec: reasons)
+
+    finding = _only("--backend auto")
+
+    assert finding.told == "torch_cuda > openvino; not tensorrt: no plan; build one; not onnxruntime_cuda: no CUDA"
+
+
 def test_an_ffmpeg_without_h264_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without libx264 no file can be written, and that is said before a run finds out."""
 
