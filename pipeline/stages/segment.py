@@ -41,6 +41,7 @@ class Segment(PlainStage):
     def __init__(self, context: StageContext) -> None:
         super().__init__(context)
         self._opened: dict[tuple[str, str], Opened] = {}
+        self._specs: dict[str, EngineSpec] = {}
         self._engine: Engine | None = None
         self._outputs: tuple[str, ...] = ()
         self._stacked: Stacked | None = None
@@ -54,9 +55,11 @@ class Segment(PlainStage):
         found = self._opened.get(settings.opening)
         if found is not None:
             return found
-        spec = resolve(settings.engine)
+        name = settings.engine
+        # Once for all openings: planes are laid out by it, so an engine that is exported anew meanwhile is refused.
+        spec = self._specs[name] = self._specs.get(name) or resolve(name)
         engine = self._open(spec, settings.opening[1])
-        made = self._opened[settings.opening] = Opened(engine, self._missing_plan(settings.engine, spec))
+        made = self._opened[settings.opening] = Opened(engine, self._missing_plan(name, spec))
         return made
 
     def use(self, prepared: Any) -> None:

@@ -131,6 +131,17 @@ def test_an_engine_that_answers_wrongly_is_closed_again(stage: Make, engine: str
     assert Noted.open_now == ["Plan"]
 
 
+def test_an_engine_that_is_exported_anew_meanwhile_is_refused(stage: Make, engine: str) -> None:
+    """Frames are laid out for the one that serves; the file that is there now is another."""
+    segment, _ = stage()
+    segment.use(segment.prepare(Settings(0, engine, ("blur",))))
+    write_engine(Path(engine).parent, sizes=((128, 32),))
+    (Path(engine).parent / "tiny-64x32-fp32.onnx").unlink()
+
+    with pytest.raises(EngineError, match=r"tiny-64x32-fp32\.onnx is missing"):
+        segment.prepare(Settings(1, engine, ("blur",), backends={engine: "openvino"}))
+
+
 def test_a_refusal_to_open_is_a_refusal_while_another_serves(
     stage: Make, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
