@@ -30,6 +30,7 @@ __all__ = [
     "Method",
     "Solver",
     "StreamCrf",
+    "check_image",
     "check_input",
     "open_solver",
     "params_of",
@@ -176,8 +177,7 @@ def params_of(params: str | CrfParams) -> CrfParams:
 
 def check_input(probs: NDArray[np.float32], image_bgr: NDArray[np.uint8]) -> None:
     """Refuse what mean field would turn into nonsense; see `refine` for what is raised."""
-    if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8 or not image_bgr.size:
-        raise InputSizeError(f"CRF image is {image_bgr.dtype} {image_bgr.shape}, expected uint8 (h, w, 3), h and w > 0")
+    check_image(image_bgr)
     if probs.ndim != 3 or probs.dtype != np.float32 or probs.shape[1:] != image_bgr.shape[:2]:
         height, width = image_bgr.shape[:2]
         raise InputSizeError(
@@ -190,6 +190,12 @@ def check_input(probs: NDArray[np.float32], image_bgr: NDArray[np.uint8]) -> Non
         raise EngineError(
             f"CRF probs run from {lowest:g} to {highest:g}, expected 0 to 1: apply softmax to logits first"
         )
+
+
+def check_image(image_bgr: NDArray[np.uint8]) -> None:
+    """Refuse what is no picture; see `refine` for what is raised."""
+    if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8 or not image_bgr.size:
+        raise InputSizeError(f"CRF image is {image_bgr.dtype} {image_bgr.shape}, expected uint8 (h, w, 3), h and w > 0")
 
 
 def __getattr__(name: str) -> Any:

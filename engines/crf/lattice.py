@@ -126,24 +126,12 @@ class BilateralLattice(Lattice):
         self._enter(image_bgr, x, y)
         self._end()
 
-    def build_mixed(
-        self,
-        image_bgr: NDArray[np.uint8],
-        x: NDArray[np.float32],
-        y: NDArray[np.float32],
-        grid: NDArray[np.int64],
-        pixels: NDArray[np.int64],
-        mass: NDArray[np.float32],
-    ) -> None:
-        """Enter a grid of pixels, and after it some others.
+    def build_of(self, image_bgr: NDArray[np.uint8], pixels: NDArray[np.int64], mass: NDArray[np.float32]) -> None:
+        """Enter some pixels of an (h, w, 3) image.
 
         Args:
-            image_bgr: (h, w, 3), the frame.
-            x: (2, columns) the grid's columns in its even and its odd rows.
-            y: (rows,) the grid's rows.
-            grid: (rows columns,) the grid's places in the frame, row by row.
-            pixels: (n,) places of the others in the frame, row by row.
-            mass: (points,) how many pixels each point stands for, the grid's first.
+            pixels: (n,) places in the image, row by row.
+            mass: (n,) how many pixels each stands for.
 
         Raises:
             EngineError: as `build`.
@@ -152,17 +140,14 @@ class BilateralLattice(Lattice):
 
         height, width = image_bgr.shape[:2]
         self.check_reach(width - 1, height - 1)
-        n_grid = len(grid)
         self.mass = mass
-        self._begin(n_grid + len(pixels))
-        grid_bgr = np.take(image_bgr.reshape(-1, 3), grid, axis=0).reshape(len(y), -1, 3)
-        self._enter(grid_bgr, x, y)
+        self._begin(len(pixels))
         done = 0
         while done < len(pixels):
             self._make_room(CHUNK)
             done = enter_pixels(
-                done, pixels, image_bgr, self.scale, self.ids[n_grid:], self.weights[n_grid:], self._simplices,
-                self.corners, self._vertices, self._packed, self._counts, self._since,
+                done, pixels, image_bgr, self.scale, self.ids, self.weights, self._simplices, self.corners,
+                self._vertices, self._packed, self._counts, self._since,
             )  # fmt: skip
         self._end()
 

@@ -44,9 +44,29 @@ class Memory:
             (C, h, w) float32: the last refined frame, moved along, and `probs` where something else is seen; None
             without a past.
         """
+        came = self.moved(image_bgr, len(probs))
+        if came is None:
+            return None
+        start, is_new = came
+        if is_new is not None:
+            for plane, moved in zip(probs, start, strict=True):
+                cv2.copyTo(plane, is_new, moved)
+        return start
+
+    def moved(self, image_bgr: Image, n_planes: int) -> tuple[NDArray[np.float32], Image | None] | None:
+        """What was kept, where motion has brought it.
+
+        Args:
+            image_bgr: (h, w, 3) uint8, the next frame.
+            n_planes: that `keep` will be given for it.
+
+        Returns:
+            (n_planes, h, w) float32, and (h, w) uint8, not 0 where something else is seen, None when that is nowhere;
+            None without a past.
+        """
         before, refined = self._luma, self._refined
         self._now = now = luma(image_bgr)
-        if before is None or refined is None or before.shape != now.shape or len(refined) != len(probs):
+        if before is None or refined is None or before.shape != now.shape or len(refined) != n_planes:
             return None
         x, y = places_of(flow_of_luma(before, now))
         came = cv2.remap(before, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -54,19 +74,17 @@ class Memory:
         if float(is_new.mean()) > CUT_SHARE:
             return None
         height, width = image_bgr.shape[:2]
-        start = np.empty_like(probs)
-        for plane, moved in zip(refined, start, strict=True):
+        planes = np.empty((n_planes, height, width), np.float32)
+        for plane, moved in zip(refined, planes, strict=True):
             small = cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             cv2.resize(small, (width, height), dst=moved, interpolation=cv2.INTER_LINEAR)
-        if is_new.any():
-            large = cv2.resize(is_new, (width, height), interpolation=cv2.INTER_NEAREST)
-            for plane, moved in zip(probs, start, strict=True):
-                cv2.copyTo(plane, large, moved)
-        return start
+        if not is_new.any():
+            return planes, None
+        return planes, np.asarray(cv2.resize(is_new, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
 
     def keep(self, refined: NDArray[np.float32]) -> None:
-        """Remember the (C, h, w) answer for the frame that `start` was asked about."""
-        assert self._now is not None, "start() comes before keep()"
+        """Remember the (C, h, w) answer for the frame that `start` or `moved` was asked about."""
+        assert self._now is not None, "start() or moved() comes before keep()"
         height, width = self._now.shape
         if self._refined is None or self._refined.shape != (len(refined), height, width):
             self._refined = np.empty((len(refined), height, width), np.float32)

@@ -1,14 +1,18 @@
 """The CRF of a stream: an engine's logits in, refined probabilities at the engine's size out."""
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.crf import CrfParams, check_input, open_solver, params_of
-from engines.crf.fast import FastCrf
+from engines.crf import CrfParams, check_image, check_input, open_solver, params_of
 from engines.crf.memory import Memory
 from engines.crf.occurring import occurring
 from engines.errors import EngineError, InputSizeError
+
+if TYPE_CHECKING:
+    from engines.crf.fast import FastCrf
 
 __all__ = ["WARM_ITERATIONS", "StreamCrf", "enlarge_softmax"]
 
@@ -31,7 +35,11 @@ class StreamCrf:
     def __init__(self, params: str | CrfParams = "crf-readme", iterations: int = 5, method: str = "exact") -> None:
         self.iterations = iterations
         self.method = method
-        self._fast = FastCrf(params_of(params)) if method == "fast" else None
+        self._fast: FastCrf | None = None
+        if method == "fast":
+            from engines.crf import fast  # numba
+
+            self._fast = fast.FastCrf(params_of(params))
         self._solver = self._fast or open_solver(method, params)
         self._probs = np.empty((0, 0, 0), np.float32)
 
@@ -56,6 +64,8 @@ class StreamCrf:
             raise InputSizeError(f"CRF logits are {logits.dtype} {logits.shape}, expected float32 (C, h/4, w/4)")
         if not np.isfinite(logits).all():
             raise EngineError("CRF logits hold NaN or infinity, expected finite numbers")
+        if self._fast is not None and len(logits) == 2 and min(tensor_bgr.shape[:2]) >= 2 and self.iterations:
+            return self._of_two(self._fast, logits, tensor_bgr, memory)
         height, width = tensor_bgr.shape[:2]
         shape = (logits.shape[0], height, width)
         if self._probs.shape != shape:
@@ -74,19 +84,53 @@ class StreamCrf:
         memory.keep(refined)
         return refined
 
+    def _of_two(
+        self,
+        fast: "FastCrf",
+        logits: NDArray[np.floating],
+        tensor_bgr: NDArray[np.uint8],
+        memory: Memory | None,
+    ) -> NDArray[np.float32]:
+        """In one channel all the way, and without a softmax."""
+        from engines.crf.fast import shares
+
+        check_image(tensor_bgr)
+        height, width = tensor_bgr.shape[:2]
+        log_odds = np.empty((height, width), np.float32)
+        enlarge_log_odds(logits, log_odds)
+        came = None if memory is None else memory.moved(tensor_bgr, 1)
+        if came is None:
+            s = fast.signs(log_odds, tensor_bgr, self.iterations, None)
+        else:
+            (start,), is_new = came
+            if is_new is not None:
+                unexplained = is_new > 0
+                start[unexplained] = np.tanh(log_odds[unexplained] / 2)
+            s = fast.signs(log_odds, tensor_bgr, min(self.iterations, WARM_ITERATIONS), start)
+        if memory is not None:
+            memory.keep(s[None])
+        return shares(s)
+
+
+def enlarge_log_odds(logits: NDArray[np.floating], out: NDArray[np.float32]) -> None:
+    """(2, h, w) finite logits to (H, W) log-odds of class 1, enlarged bilinearly, put into `out`."""
+    within = np.asarray(np.clip(logits, -LARGEST, LARGEST), np.float32)
+    height, width = out.shape
+    cv2.resize(within[1] - within[0], (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
+    np.clip(out, -STEEPEST, STEEPEST, out=out)
+
 
 def enlarge_softmax(logits: NDArray[np.floating], out: NDArray[np.float32]) -> None:
     """(C, h, w) finite logits to (C, H, W) probabilities, enlarged bilinearly before the softmax, put into `out`."""
     height, width = out.shape[1:]
-    within = np.asarray(np.clip(logits, -LARGEST, LARGEST), np.float32)
     if len(out) == 2:
-        cv2.resize(within[1] - within[0], (width, height), dst=out[1], interpolation=cv2.INTER_LINEAR)
-        np.clip(out[1], -STEEPEST, STEEPEST, out=out[1])
+        enlarge_log_odds(logits, out[1])
         np.exp(out[1], out=out[1])
         np.add(out[1], 1, out=out[0])
         np.reciprocal(out[0], out=out[0])
         np.subtract(1, out[0], out=out[1])
         return
+    within = np.asarray(np.clip(logits, -LARGEST, LARGEST), np.float32)
     for plane, small in zip(out, within, strict=True):
         cv2.resize(small, (width, height), dst=plane, interpolation=cv2.INTER_LINEAR)
     out -= out.max(axis=0)
