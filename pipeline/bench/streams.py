@@ -58,6 +58,7 @@ def bench_streams(
     uri = f"synthetic:{size}@{fps:g}"
     n_frames = max(2 * streams, round(fps * streams * seconds))
     options = ["--engine", engine, "--effect", effect, "--set", f"threads={threads}"]
+    options += ["--set", f"restart.open_timeout_s={_TIMEOUT_S:g}"]  # two processes a stream want to be started
     options += [part for override in overrides for part in ("--set", override)]
     lossless = ["--pacing", "lossless", "--max-frames"]
     seen: dict[str, list[dict[str, Any]]] = {"one": [], "paced": [], "flat_out": []}
