@@ -20,7 +20,7 @@ from engines.runtime.checked import Array, address_of
 
 __all__ = ["CaptureRefused", "Device", "DeviceBuffer", "DeviceGraph", "device_reason", "open_device"]
 
-REMEDY = "pip install 'cuda-bindings>=12.6' (or a torch with CUDA)"
+REMEDY = "pip install 'segstream[cuda]' (or a torch with CUDA)"
 
 
 class CaptureRefused(EngineError):

@@ -21,7 +21,7 @@ from tests.gpu.rows import Row, table
 
 __all__ = ["main"]
 
-SECTIONS = ("kernels", "crf", "networks")
+SECTIONS = ("kernels", "crf", "networks", "engines")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,7 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     wrong = [row.work for row in rows if not row.is_right]
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
     print(table(rows))
-    print(f"{len(rows) - len(wrong)} of {len(rows)} agree with their twins")
+    tried = [row for row in rows if not row.refused]
+    print(f"{len(tried) - len(wrong)} of {len(tried)} agree with their twins; {len(rows) - len(tried)} were refused")
     if device.type != "cuda":
         print("Interpreted on a CPU: nothing was timed, and nothing here was run on a GPU.")
     if asked.json is not None:
@@ -83,9 +84,13 @@ def _rows_of(section: str, device: Any, is_quick: bool) -> list[Row]:
         from tests.gpu.crf_rows import crf_rows
 
         return list(crf_rows(device, is_quick))
-    from tests.gpu.network_rows import network_rows
+    if section == "networks":
+        from tests.gpu.network_rows import network_rows
 
-    return list(network_rows(device, is_quick))
+        return list(network_rows(device, is_quick))
+    from tests.gpu.engine_rows import engine_rows
+
+    return list(engine_rows(device, is_quick))
 
 
 def _facts(device: Any) -> dict[str, Any]:

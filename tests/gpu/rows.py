@@ -27,6 +27,8 @@ class Row:
     goal_ms: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     """What else was seen."""
+    refused: str = ""
+    """Why it could not be tried on this machine; the row then says nothing else."""
 
     @property
     def is_right(self) -> bool:
@@ -49,6 +51,8 @@ def table(rows: Sequence[Row]) -> str:
     lines = [head]
     for row in rows:
         verdict = "" if row.is_right else "WRONG"
+        if row.refused:
+            verdict = f"refused: {row.refused}"
         if row.is_fast is not None:
             verdict = f"{verdict} {'reached' if row.is_fast else 'MISSED'}".strip()
         times = [_ms(value) for value in (row.ms, row.p95_ms, row.launched_ms, row.goal_ms)]
