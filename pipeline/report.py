@@ -85,6 +85,10 @@ def table_of(report: dict[str, Any]) -> str:
         told = "  ".join(f"{name} {latency[name]:.1f}" for name in ("p50", "p95", "p99", "max"))
         lines.append("")
         lines.append(f"latency ms    {told}")
+        steady = stream["mask_steadiness"]
+        if steady["flip_share"] is not None:
+            of_motion = "" if steady["warped_iou"] is None else f", IoU with the mask before {steady['warped_iou']:.3f}"
+            lines.append(f"mask          {steady['flip_share']:.2%} of the still pixels flip a frame{of_motion}")
     for worker, sizes in report.get("batches", {}).items():
         counts = {int(size): n for size, n in sizes.items()}
         mean = sum(size * n for size, n in counts.items()) / sum(counts.values())
@@ -105,6 +109,7 @@ def _stream(ledger: Ledger, rest: DropCause) -> dict[str, Any]:
         "shown_ns": [ledger.first_shown_ns, ledger.last_shown_ns],
         "latency_ms": ledger.latency.summary_ms(),
         "stages": stages,
+        "mask_steadiness": ledger.steadiness(),
     }
 
 

@@ -40,8 +40,9 @@ _CAUSES = tuple(DropCause)
 _N_WORKERS = 32
 _GROWTH = math.log(1.005)
 _N_BINS = 4160  # 1 us to 1000 s
-_COUNTERS = 6
-_CAPTURED, _SHOWN, _FIRST_NS, _LAST_NS, _LAST_SEQUENCE, _OPENED_NS = range(_COUNTERS)
+_COUNTERS = 11
+_CAPTURED, _SHOWN, _FIRST_NS, _LAST_NS, _LAST_SEQUENCE, _OPENED_NS, *_MASK = range(_COUNTERS)
+_PAIRS, _STILL, _FLIPPED, _COMMON, _UNITED = _MASK
 _HISTOGRAM_WORDS = _N_BINS + 3  # count, sum_ns, max_ns, bins
 
 
@@ -155,7 +156,26 @@ class Ledger:
             self.work[stage].record(max(0, leave - enter))
             before = max(leave, enter)
 
+    def count_pair(self, still: int, flipped: int, common: int, united: int) -> None:
+        """Add what two neighbouring masks have in common (`pipeline.matte.steadiness.Pair`)."""
+        self._counters[_PAIRS] += 1
+        for index, n in ((_STILL, still), (_FLIPPED, flipped), (_COMMON, common), (_UNITED, united)):
+            self._counters[index] += n
+
     # anyone reads
+
+    def steadiness(self) -> dict[str, float | int | None]:
+        """How steady the masks were, over all pairs that were looked at.
+
+        `flip_share`: of the pixels that did not change, how many changed their label; `warped_iou`: of a mask and the
+        one before, moved along the optical flow. None where there was nothing to compare.
+        """
+        pairs, still, flipped, common, united = (int(self._counters[index]) for index in _MASK)
+        return {
+            "pairs": pairs,
+            "flip_share": round(flipped / still, 6) if still else None,
+            "warped_iou": round(common / united, 5) if united else None,
+        }
 
     @property
     def captured(self) -> int:
@@ -212,6 +232,7 @@ class Ledger:
             "latency_ms": self.latency.summary_ms(),
             "frames": {"captured": self.captured, "shown": self.shown, "dropped": self.dropped()},
             "dropped": self.dropped(),
+            "mask_steadiness": self.steadiness(),
         }
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from pipeline.errors import SinkError
 from pipeline.fanout import Fanout, InFlight
 from pipeline.frame import Frame, StreamFormat
 from pipeline.matte import Matte, MatteUpsampler
+from pipeline.matte.steadiness import LiveSteadiness
 from pipeline.settings import Settings
 from pipeline.sinks import Shown, Sink, sink_from_text
 from pipeline.stages import StageContext
@@ -33,12 +34,13 @@ class _Look:
     painter: Painter
     planes: tuple[str, ...]
     told: dict[str, Any]
+    steadiness: LiveSteadiness
 
 
 class Render:
     """`image_bgr` and the mask to `composite`, then to every sink. Holds frames until their sinks let go."""
 
-    reads: ClassVar[frozenset[str]] = frozenset({"image_bgr", "alpha", "labels"})
+    reads: ClassVar[frozenset[str]] = frozenset({"image_bgr", "tensor_bgr", "alpha", "labels"})
     writes: ClassVar[frozenset[str]] = frozenset({"composite"})
     needs_format: ClassVar[bool] = True
     tail: ClassVar[str] = "sinks"
@@ -94,7 +96,10 @@ class Render:
                 "engines": self.context.options["engines"],
                 "effects": self.context.options["effects"],
             }
-            looks[stream] = _Look(MatteUpsampler(format, spec, settings.matte), painter, spec.output.mask_planes, told)
+            looks[stream] = _Look(
+                MatteUpsampler(format, spec, settings.matte), painter, spec.output.mask_planes, told,
+                LiveSteadiness(format.height, format.width, spec),
+            )  # fmt: skip
         return looks
 
     def use(self, prepared: Any) -> None:
@@ -123,6 +128,12 @@ class Render:
                 stream=stream,
             )
             self._flying.append((frame, self._fanouts[stream].give(shown)))
+            ticket = frame.ticket
+            pair = look.steadiness.look(
+                ticket.sequence, ticket.pts_ns, frame.plane("tensor_bgr"), planes.get("alpha"), planes.get("labels")
+            )
+            if pair is not None:
+                self.context.ledgers[stream].count_pair(pair.still, pair.flipped, pair.common, pair.united)
         self._look_after_sinks()
 
     def finished(self) -> Iterator[Frame]:

@@ -102,6 +102,8 @@ def test_the_figures_follow_the_run(page: Page, run: Run) -> None:
     expect(page.locator("#p95")).to_have_text("31.2")
     expect(page.locator("#p99")).to_have_text("44.9")
     expect(page.locator("#max")).to_have_text("138")
+    expect(page.locator("#flips")).to_have_text("0.12%")
+    expect(page.locator("#follows")).to_have_text("97.1%")
     expect(page.locator("#shown")).to_have_text("1,200")
     expect(page.locator("#dropped")).to_have_text("34")
     expect(page.locator("#drops li")).to_have_text(["stale30", "no free slot4"])

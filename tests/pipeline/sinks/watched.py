@@ -26,6 +26,7 @@ NUMBERS = {
     "fps": 29.71,
     "latency_ms": {"p50": 22.41, "p95": 31.2, "p99": 44.87, "max": 138.4},
     "frames": {"captured": 1234, "shown": 1200, "dropped": {"stale": 30, "no_free_slot": 4, "crash": 0}},
+    "mask_steadiness": {"pairs": 12, "flip_share": 0.00123, "warped_iou": 0.9713},
     "effect": "blur:12",
     "strength": 1.0,
     "mask": True,
