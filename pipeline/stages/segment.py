@@ -13,7 +13,7 @@ from engines.spec import EngineSpec, OutputSpec
 from pipeline.frame import Frame
 from pipeline.settings import Settings
 from pipeline.stages import PlainStage, StageContext
-from pipeline.stages.stacked import Stacked
+from pipeline.stacked import Stacked
 
 __all__ = ["Segment"]
 

@@ -73,6 +73,32 @@ def test_no_stream_starves_when_all_are_too_fast(at_most: int) -> None:
     assert served == [60] * 8
 
 
+def served(at_most: int, call_s: float, seconds: float = 4.0) -> tuple[float, float]:
+    """Eight cameras at 30 fps, out of phase, on a clock of its own: frames served a second, and frames a call."""
+    arrivals = sorted((k / 30 + stream / 240, stream, k) for stream in range(8) for k in range(int(30 * seconds)))
+    turns, now_s, n_frames, n_calls = Turns(range(8), live=True), 0.0, 0, 0
+    while arrivals or turns:
+        while arrivals and arrivals[0][0] <= now_s:
+            arrived_s, stream, k = arrivals.pop(0)
+            turns.add(frame(stream, k), arrived_s)
+        batch = turns.take(at_most)
+        n_frames, n_calls = n_frames + len(batch), n_calls + bool(batch)
+        now_s = now_s + call_s if batch else arrivals[0][0]
+    return n_frames / seconds, n_frames / n_calls
+
+
+def test_batches_form_by_themselves_where_the_engine_is_too_slow_for_single_frames() -> None:
+    """12 ms a call are 83 frames a second one by one; together all 240 are served without anybody waiting.
+
+    An engine that is fast enough serves each frame as it comes.
+    """
+    alone, together, fast = served(1, 0.012), served(8, 0.012), served(8, 0.003)
+
+    assert alone == (pytest.approx(83.3, abs=2), 1.0)
+    assert together == (240.0, pytest.approx(240 * 0.012, abs=0.2))
+    assert fast == (240.0, 1.0)
+
+
 def test_live_a_newer_frame_replaces_its_own_stream_alone() -> None:
     """The one that is replaced is handed back, to be counted and sent home."""
     turns = Turns(range(2), live=True)

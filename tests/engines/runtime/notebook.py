@@ -9,11 +9,16 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
+import pytest
 
 from engines.errors import EngineError
+from engines.plans.library import LIBRARIES, Library
+from engines.runtime import tensorrt_engine
 from engines.runtime.checked import Array
 from engines.runtime.device import CaptureRefused, DeviceBuffer
+from engines.runtime.tensorrt_engine import TensorRtEngine
 from engines.spec import EngineSpec
+from tests.engines.plans.worlds import ADA
 from tests.engines.runtime.graphs import analytic_alpha, analytic_logits
 
 
@@ -240,3 +245,23 @@ class NoMemoryDevice(NotedDevice):
 
     def allocate(self, n_bytes: int) -> DeviceBuffer:
         raise EngineError(f"{n_bytes / 1e6:.0f} MB of device memory are wanted")
+
+
+def noted_engine(
+    monkeypatch: pytest.MonkeyPatch, spec: EngineSpec, device: NotedDevice | None = None, **facts: Any
+) -> tuple[TensorRtEngine, NotedTrt, NotedDevice]:
+    """An engine that is not open yet, on a machine that has this device and its TensorRT.
+
+    Args:
+        facts: for the engine `outputs` and `max_batch`, the rest for `NotedTrt`.
+    """
+    device = device or NotedDevice()
+    options = {name: facts.pop(name) for name in ("outputs", "max_batch") if name in facts}
+    trt = NotedTrt(spec, device, **facts)
+    library = Library(LIBRARIES["tensorrt"], trt)
+    for reason in ("nvidia_reason", "library_reason", "device_reason"):
+        monkeypatch.setattr(tensorrt_engine, reason, lambda *_: None)
+    monkeypatch.setattr(tensorrt_engine, "gpu_here", lambda: (ADA, ""))
+    monkeypatch.setattr(tensorrt_engine, "find_library", lambda _name: library)
+    monkeypatch.setattr(tensorrt_engine, "open_device", lambda: device)
+    return TensorRtEngine(spec, **options), trt, device

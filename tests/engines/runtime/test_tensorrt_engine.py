@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engines.errors import BackendUnavailable, DeviceLost, EngineError, EngineMismatch, InputSizeError
+from engines.errors import BackendUnavailable, DeviceLost, EngineError, EngineMismatch
 from engines.plans.cache import PlanCache
-from engines.plans.key import Batches
 from engines.plans.library import LIBRARIES, Library
 from engines.runtime import open_engine, tensorrt_engine
 from engines.runtime.tensorrt_engine import TensorRtEngine
 from engines.spec import EngineSpec
 from tests.engines.plans.keeping import CODE, kept
-from tests.engines.plans.worlds import ADA, AMPERE, dynamic_graph, key, named_library, tiny_spec
+from tests.engines.plans.worlds import AMPERE, key, named_library, tiny_spec
 from tests.engines.runtime.graphs import analytic_alpha, analytic_logits
-from tests.engines.runtime.notebook import DataType, NoMemoryDevice, NotedDevice, NotedTrt, Severity
+from tests.engines.runtime.notebook import DataType, NoMemoryDevice, NotedDevice, NotedTrt, Severity, noted_engine
 
 World = Callable[..., tuple[TensorRtEngine, NotedTrt, NotedDevice]]
 
@@ -45,19 +44,10 @@ def world(spec: EngineSpec, cache: PlanCache, monkeypatch: pytest.MonkeyPatch) -
     def make(
         device: NotedDevice | None = None, spec: EngineSpec = spec, has_plan: bool = True, **facts: Any
     ) -> tuple[TensorRtEngine, NotedTrt, NotedDevice]:
-        device = device or NotedDevice()
-        options = {name: facts.pop(name) for name in ("outputs", "max_batch") if name in facts}
-        trt = NotedTrt(spec, device, **facts)
-        library = Library(LIBRARIES["tensorrt"], trt)
-        monkeypatch.setattr(tensorrt_engine, "nvidia_reason", lambda: None)
-        monkeypatch.setattr(tensorrt_engine, "library_reason", lambda name: None)
-        monkeypatch.setattr(tensorrt_engine, "device_reason", lambda: None)
-        monkeypatch.setattr(tensorrt_engine, "gpu_here", lambda: (ADA, ""))
-        monkeypatch.setattr(tensorrt_engine, "find_library", lambda name: library)
-        monkeypatch.setattr(tensorrt_engine, "open_device", lambda: device)
+        engine, trt, device = noted_engine(monkeypatch, spec, device, **facts)
         if has_plan:
-            kept(cache, key(spec, library))
-        return TensorRtEngine(spec, **options), trt, device
+            kept(cache, key(spec, Library(LIBRARIES["tensorrt"], trt)))
+        return engine, trt, device
 
     return make
 
@@ -80,18 +70,6 @@ def test_the_plan_whose_hash_was_checked_is_what_is_opened(world: World) -> None
         pass
 
     assert trt.opened == [CODE]
-
-
-def test_a_plan_that_was_passed_over_is_told(world: World, spec: EngineSpec, cache: PlanCache) -> None:
-    """A better one is damaged: the line for people says so, and the good one serves."""
-    engine, _, _ = world()
-    kept(cache, key(spec, named_library(), opt_level=5)).manifest_path.write_text("{", encoding="utf-8")
-
-    with engine:
-        choice = engine.choice
-
-    assert "not the manifest of a plan" in choice
-    assert "on TensorRT" in choice
 
 
 def test_outputs_reach_the_buffers_of_the_caller(world: World, spec: EngineSpec) -> None:
@@ -171,70 +149,6 @@ def test_only_the_outputs_opened_may_be_asked_for_but_all_have_an_address(world:
         assert len(device.memory) == 4
         with pytest.raises(EngineError, match="was opened for alpha"):
             engine.infer({"image_bgr": noise()}, buffers(spec, "labels"))
-
-
-@pytest.fixture
-def open_world(
-    world: World, spec: EngineSpec, cache: PlanCache, tmp_path: Path
-) -> Callable[..., tuple[TensorRtEngine, NotedTrt, NotedDevice]]:
-    """An engine of a graph that takes any batch, and a plan of it for 1 to 4 pictures."""
-    from engines.names import resolve
-
-    open_spec = resolve(dynamic_graph(spec.path, tmp_path / "open" / "tiny.onnx"))
-    planes = {
-        "image_bgr": (DataType.UINT8, (-1, 32, 64, 3)),
-        "logits": (DataType.FLOAT, (-1, 2, 8, 16)),
-        "alpha": (DataType.UINT8, (-1, 32, 64)),
-        "labels": (DataType.UINT8, (-1, 32, 64)),
-    }
-    kept(cache, key(open_spec, named_library(), batches=Batches(largest=4)))
-    return lambda **options: world(spec=open_spec, has_plan=False, planes=planes, **options)
-
-
-def test_a_plan_for_any_batch_is_told_its_shape_once(open_world: World) -> None:
-    """A stream of its own takes one picture a call: the shape is set before the first, and buffers are of that size."""
-    engine, _, device = open_world()
-
-    with engine:
-        assert engine.max_batch == 1
-        assert device.notes[0] == "allocate 6144"
-        assert [note for note in device.notes if "shape" in note] == ["shape (1, 32, 64, 3)"]
-
-
-def test_every_number_of_pictures_is_captured_when_a_batch_engine_opens(open_world: World) -> None:
-    """As many as the plan takes, however many were asked for; afterwards a call of any number is one launch."""
-    engine, trt, device = open_world(max_batch=16)
-    images = np.concatenate([noise(seed) for seed in range(4)])
-
-    with engine:
-        assert engine.max_batch == 4
-        assert [note for note in device.notes if "shape" in note] == [f"shape ({n}, 32, 64, 3)" for n in (1, 2, 3, 4)]
-        assert device.notes.count("capture") == 4
-        for n in (3, 1, 4, 2):
-            alpha = np.full((n, 32, 64), 77, np.uint8)
-            device.notes.clear()
-            engine.infer({"image_bgr": images[:n]}, {"alpha": alpha})
-
-            assert device.notes == ["upload", "launch", "download uint8", "wait"]
-            assert np.array_equal(alpha, analytic_alpha(images[:n]))
-        with pytest.raises(InputSizeError, match="5 pictures in one call, it was opened for 1 to 4"):
-            engine.infer({"image_bgr": np.zeros((5, 32, 64, 3), np.uint8)}, {"alpha": alpha})
-    assert trt.n_inferences == 8  # once as it is and once into the graph, for each number
-
-
-def test_without_graphs_a_batch_is_queued_with_its_shape(open_world: World) -> None:
-    """The shape is set only when it changes."""
-    engine, _, device = open_world(device=NotedDevice(refuses_capture=True), max_batch=2)
-    image = noise()
-
-    with engine:
-        device.notes.clear()
-        for n in (2, 2, 1):
-            alpha = np.zeros((n, 32, 64), np.uint8)
-            engine.infer({"image_bgr": np.repeat(image, n, axis=0)}, {"alpha": alpha})
-            assert np.array_equal(alpha, np.repeat(analytic_alpha(image), n, axis=0))
-
-    assert [note for note in device.notes if "shape" in note] == ["shape (2, 32, 64, 3)", "shape (1, 32, 64, 3)"]
 
 
 def test_an_inference_that_fails_is_told_by_what_tensorrt_said(world: World, spec: EngineSpec) -> None:
