@@ -46,7 +46,10 @@ def main(arguments: Sequence[str]) -> int:
     started = time.monotonic()
     rows: list[Row] = []
     for section in asked.only or SECTIONS:
-        rows += _rows_of(section, device, asked.quick)
+        try:
+            rows += _rows_of(section, device, asked.quick)
+        except ModuleNotFoundError as error:
+            print(f"{section}: left out ({error}); it may lie as a wheel in --packages DIR", file=sys.stderr)
         print(f"{section}: done after {time.monotonic() - started:.0f} s", file=sys.stderr)
     facts = _facts(device)
     wrong = [row.work for row in rows if not row.is_right]

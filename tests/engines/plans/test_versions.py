@@ -7,6 +7,7 @@ export would be the same layers again: 46 s for the file, where seven whole netw
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorrt_rtx
 import torch
@@ -20,6 +21,7 @@ from engines.plans.builder import build_plan
 from engines.plans.cache import PlanCache
 from engines.plans.key import PlanOptions, Target
 from engines.plans.library import LIBRARIES, Library
+from engines.runtime import open_engine
 from engines.spec import Meaning
 
 LIBRARY = Library(LIBRARIES["tensorrt_rtx"], tensorrt_rtx)
@@ -55,6 +57,20 @@ class TwoConvolutions(Backbone):
         return low, self.high(low)
 
 
+def assert_torch_answers_alike(path: Path) -> None:
+    """The graph as a module of torch gives the logits that ONNX Runtime gives; labels may differ where two are level."""
+    spec = resolve(path)
+    image = np.random.default_rng(0).integers(0, 256, spec.input.shape(), dtype=np.uint8)
+    answers = []
+    for backend in ("torch_cpu", "onnxruntime"):
+        out = {name: np.zeros(spec.output_shape(name), spec.output_dtype(name)) for name in spec.output.names}
+        with open_engine(spec, backend=backend, n_threads=1) as engine:
+            engine.infer({"image_bgr": image}, out)
+        answers.append(out)
+    np.testing.assert_allclose(answers[0]["logits"], answers[1]["logits"], atol=1e-4)
+    assert float((answers[0]["labels"] != answers[1]["labels"]).mean()) < 0.01
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)  # nearly all of it is torch's exporter, which imports and traces for a long time
 @pytest.mark.parametrize("name", VERSIONS)
@@ -70,6 +86,7 @@ def test_every_version_of_deeplab_becomes_a_plan(name: str, tmp_path: Path) -> N
     path = tmp_path / "tiny.onnx"
     export_graph(network, meaning, 64, 32, path, [])
 
+    assert_torch_answers_alike(path)
     options = PlanOptions(opt_level=0)
     built = build_plan(resolve(path), LIBRARY, Target.of(LIBRARY, None), options, PlanCache(tmp_path / "plans"))
 
