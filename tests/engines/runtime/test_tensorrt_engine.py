@@ -72,6 +72,18 @@ def test_the_plan_whose_hash_was_checked_is_what_is_opened(world: World) -> None
     assert trt.opened == [CODE]
 
 
+def test_a_plan_that_was_passed_over_is_told(world: World, spec: EngineSpec, cache: PlanCache) -> None:
+    """A better one is damaged: the line for people says so, and the good one serves."""
+    engine, _, _ = world()
+    kept(cache, key(spec, named_library(), opt_level=5)).manifest_path.write_text("{", encoding="utf-8")
+
+    with engine:
+        choice = engine.choice
+
+    assert "not the manifest of a plan" in choice
+    assert "on TensorRT" in choice
+
+
 def test_outputs_reach_the_buffers_of_the_caller(world: World, spec: EngineSpec) -> None:
     """Two calls with buffers of their own: each has its own answer, the first is not touched by the second."""
     engine, _, _ = world()
