@@ -21,7 +21,7 @@ from tests.gpu.rows import Row, table
 
 __all__ = ["main"]
 
-SECTIONS = ("kernels", "crf", "networks", "engines")
+SECTIONS = ("kernels", "crf", "networks", "engines", "recovery")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -91,6 +91,10 @@ def _rows_of(section: str, device: Any, is_quick: bool) -> list[Row]:
         from tests.gpu.network_rows import network_rows
 
         return list(network_rows(device, is_quick))
+    if section == "recovery":
+        from tests.gpu.recovery_rows import recovery_rows
+
+        return list(recovery_rows(device))
     from tests.gpu.engine_rows import engine_rows
 
     return list(engine_rows(device, is_quick))

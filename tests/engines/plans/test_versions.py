@@ -58,7 +58,7 @@ class TwoConvolutions(Backbone):
 
 
 def assert_torch_answers_alike(path: Path) -> None:
-    """The graph as a module of torch gives the logits that ONNX Runtime gives; labels may differ where two are level."""
+    """A module of torch gives the logits that ONNX Runtime gives; labels may differ where two classes are level."""
     spec = resolve(path)
     image = np.random.default_rng(0).integers(0, 256, spec.input.shape(), dtype=np.uint8)
     answers = []
