@@ -6,10 +6,13 @@ All functions take any number of leading dimensions, so one call scores a thousa
 
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["Floats", "Ints", "confusion_of", "divided", "f_of", "iou_of", "mean_of"]
+
+EXACT_IN_FLOAT32 = 1 << 24
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -19,10 +22,17 @@ def confusion_of(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], n_class
     """(C, C) counts of pixels, row: true class, column: predicted; true values of C and more are left out.
 
     Args:
-        predicted: values below `n_classes`.
+        predicted: values below `n_classes` where the truth's are.
         truth: of the same shape.
     """
-    # One table look-up a pixel: 255 lands behind the end of the table that is kept.
+    # One table look-up a pixel: what is no class lands behind the end of the table that is kept.
+    n_pairs = n_classes * n_classes
+    if n_pairs + n_classes <= 256 and 0 < truth.size < EXACT_IN_FLOAT32:
+        # OpenCV counts bytes five times as fast.
+        known = np.minimum(truth, np.uint8(n_classes))
+        places = np.ascontiguousarray(known * np.uint8(n_classes) + np.minimum(predicted, np.uint8(n_classes - 1)))
+        counted = cv2.calcHist([places.reshape(1, -1)], [0], None, [256], [0, 256])
+        return counted[:n_pairs].reshape(n_classes, n_classes).astype(np.int64)
     pairs = truth.astype(np.uint16) * np.uint16(n_classes) + predicted
     counted = np.bincount(pairs.ravel(), minlength=n_classes * n_classes)[: n_classes * n_classes]
     return counted.reshape(n_classes, n_classes).astype(np.int64)
