@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import tensorrt_rtx
 
@@ -184,6 +185,26 @@ def test_a_graph_of_another_size_than_promised_is_refused(spec: EngineSpec, cach
 
     with pytest.raises(EngineMismatch, match="the manifest promises"):
         built(wider, cache)
+
+
+def test_weights_beside_the_graph_are_built_in_and_make_another_plan_when_they_change(
+    spec: EngineSpec, cache: PlanCache, tmp_path: Path
+) -> None:
+    """The graph's own file stays the same."""
+    path = tmp_path / "beside.onnx"
+    onnx.save_model(onnx.load(spec.path), path, save_as_external_data=True, location="beside.data", size_threshold=0)
+    beside = replace(spec, path=path, sha256=sha256_of(path))
+    weights = path.with_name("beside.data")
+
+    first, again = built(beside, cache), built(beside, cache)
+    data = weights.read_bytes()
+    middle = np.float32(128).tobytes()
+    assert data.count(middle) == 1
+    weights.write_bytes(data.replace(middle, np.float32(64).tobytes()))
+    other = built(beside, cache)
+
+    assert (first.was_there, again.was_there, other.was_there) == (False, True, False)
+    assert first.plan.load() != other.plan.load()
 
 
 def test_the_shipped_person_graph_builds_and_is_found_quickly(cache: PlanCache) -> None:
