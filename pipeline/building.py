@@ -28,7 +28,7 @@ _ENTRY = (
     "threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start(); "
     "sys.argv[:] = ['engines', *{arguments!r}]; runpy.run_module('engines', run_name='__main__', alter_sys=True)"
 )
-"""`python -m engines`, wherever the stream found it. Sources are imported in the order of this process's path."""
+"""`python -m engines`, with this process's path, so that it is the same code wherever the stream was started."""
 _BESIDE = 19
 """The lowest priority: a stream that stutters would cost more than a plan that is late."""
 
@@ -148,7 +148,7 @@ class _Job:
         """Wait for the builder's end, keep what it said, and return its last word."""
         assert self.builder is not None
         assert self._said is not None
-        _closed(self.builder)
+        _close(self.builder)
         self.state, self.builder, self.seconds = state, None, time.monotonic() - self.began_s
         self._said.seek(0)
         self.output = self._said.read().decode(errors="replace").strip()
@@ -170,7 +170,7 @@ def _build_now(plan: MissingPlan) -> None:
                 was_interrupted = True
                 builder.send_signal(signal.SIGINT)  # a second one has it end at once
     finally:
-        _closed(builder)
+        _close(builder)
     if was_interrupted:
         raise KeyboardInterrupt
     if code:
@@ -186,7 +186,7 @@ def _started(plan: MissingPlan, nice: int, output: int) -> "subprocess.Popen[byt
     )
 
 
-def _closed(builder: "subprocess.Popen[bytes]") -> None:
+def _close(builder: "subprocess.Popen[bytes]") -> None:
     assert builder.stdin is not None
     builder.stdin.close()
     builder.wait()
