@@ -20,7 +20,7 @@ from engines.runtime.graph_facts import spec_from_graph
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["MAX_LOGIT_DIFFERENCE", "open_batch"]
+__all__ = ["MAX_LOGIT_DIFFERENCE", "fix_sides", "open_batch"]
 
 MAX_LOGIT_DIFFERENCE = 1e-3
 """Between one picture a call and two, both in float32: kernels may sum in another order."""
@@ -81,6 +81,32 @@ def _open(graph: "onnx.ModelProto") -> None:
         nodes.append(node)
     del graph.graph.node[:]
     graph.graph.node.extend(nodes)
+
+
+def fix_sides(graph: "onnx.ModelProto") -> None:
+    """In place: the sizes that `open_batch` has calculated are constants again, their batch and channels meaningless.
+
+    For a runtime that looks at height and width alone, and cannot wait for numbers that are calculated on a GPU.
+    """
+    from onnx import numpy_helper
+
+    made_by = {name: node for node in graph.graph.node for name in node.output}
+    constants = {constant.name: numpy_helper.to_array(constant) for constant in graph.graph.initializer}
+    dropped = set()
+    for node in graph.graph.node:
+        sizes = made_by.get(node.input[3]) if node.op_type == "Resize" and len(node.input) > 3 else None
+        if sizes is None or sizes.op_type != "Concat" or len(sizes.input) != 2 or sizes.input[1] not in constants:
+            continue
+        head = made_by.get(sizes.input[0])
+        if head is None or head.op_type != "Shape":
+            continue
+        sides = np.array([1, 1, *constants[sizes.input[1]]], np.int64)
+        node.input[3] = _constant(graph, f"{sizes.output[0]}.fixed", sides)
+        dropped |= {sizes.output[0], head.output[0]}
+    wanted = {name for node in graph.graph.node if not dropped & set(node.output) for name in node.input}
+    kept = [node for node in graph.graph.node if not dropped & set(node.output) or wanted & set(node.output)]
+    del graph.graph.node[:]
+    graph.graph.node.extend(kept)
 
 
 def _sizes_of_any_batch(

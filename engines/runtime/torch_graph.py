@@ -57,6 +57,9 @@ def module_of(graph: onnx.ModelProto, outputs: Sequence[str], arithmetic: Arithm
     Raises:
         EngineMismatch: an operator that has no rule, or numbers too large for fp16.
     """
+    from engines.export.open_batch import fix_sides
+
+    fix_sides(graph)
     if arithmetic != "fp32":
         from engines.export.lower import lowered
 

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.errors import ExportError
-from engines.export.open_batch import open_batch
+from engines.export.open_batch import fix_sides, open_batch
 from engines.manifest import Difference, Graph, sha256_of
 from engines.names import resolve
 from engines.runtime import open_engine
@@ -101,3 +101,21 @@ def test_only_a_graph_for_one_picture_is_opened(tmp_path: Path) -> None:
             open_batch(path, other, tmp_path / "open.onnx")
 
     assert resolve(path).any_batch is False
+
+
+def test_calculated_sizes_can_be_made_constants_again(tmp_path: Path) -> None:
+    """What only they needed goes with them, and height and width are those of the graph that was opened."""
+    fixed = tmp_path / "fixed.onnx"
+    open_batch(fixed, written(fixed, [1, 3, HEIGHT * WIDTH]), tmp_path / "open.onnx")
+    graph = onnx.load(tmp_path / "open.onnx")
+    assert [node.op_type for node in graph.graph.node].count("Shape") == 1
+
+    for _ in range(2):  # once more changes nothing
+        fix_sides(graph)
+
+    kinds = [node.op_type for node in graph.graph.node]
+    assert "Shape" not in kinds
+    assert "Concat" not in kinds
+    resize = next(node for node in graph.graph.node if node.op_type == "Resize")
+    sizes = next(constant for constant in graph.graph.initializer if constant.name == resize.input[3])
+    assert numpy_helper.to_array(sizes).tolist() == [1, 1, *SMALL]
