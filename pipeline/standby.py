@@ -99,7 +99,10 @@ class Standby:
         It may still be starting; it is behind until it knows these settings.
         """
         process = self._process
-        if process is None or process.name != name or not process.is_alive:
+        if process is None or process.name != name:
+            return None
+        if not process.is_alive:  # whatever killed the worker may have killed it too
+            self._failed(process)
             return None
         self._process = None
         process.is_behind = settings.epoch not in self._known

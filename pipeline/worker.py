@@ -156,6 +156,7 @@ class Worker:
                 self._submit([ticket])
             else:
                 traffic.hand_on(ticket)
+                self._serves()
         for stream in self.door.over():
             self._end(stream)
 
@@ -218,7 +219,12 @@ class Worker:
                 self._traffic().hand_on(ticket)
         if finished and index + 1 < len(self.stages):
             self._enter(index + 1, finished)
-        elif finished and not self._has_served:
+        elif finished:
+            self._serves()
+
+    def _serves(self) -> None:
+        """The first frame has left this worker: whoever waits for a recovery wants to know."""
+        if not self._has_served:
             self._has_served = True
             self.say({"type": "serving", "at_ns": time.monotonic_ns()})
 

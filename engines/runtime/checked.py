@@ -80,7 +80,7 @@ class CheckedEngine(ABC):
         """Its name in `BACKENDS`; `open_engine` knows it."""
         self.why = ""
         """Why a better backend was not taken; empty when there is nothing to say."""
-        self._is_open = False
+        self._is_open = self._is_lost = False
         self._expected = {name: (spec.output_shape(name), np.dtype(spec.output_dtype(name))) for name in self.outputs}
         self._input = (spec.input.shape(spec.batch), np.dtype(np.uint8))
 
@@ -118,7 +118,7 @@ class CheckedEngine(ABC):
             self._open()
         except BaseException as error:
             if (lost := self._lost(error, at_work=False)) is not None:
-                raise lost from error  # nothing can be given back to a GPU that is lost
+                raise lost from error
             self._close()
             raise
         self._is_open = True
@@ -126,7 +126,8 @@ class CheckedEngine(ABC):
 
     def __exit__(self, *exc: object) -> None:
         self._is_open = False
-        self._close()
+        if not self._is_lost:  # else nothing can be given back, and a call might never return
+            self._close()
 
     def infer(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
         """One batch into buffers the caller owns; buffers that are not named stay untouched.
@@ -177,6 +178,7 @@ class CheckedEngine(ABC):
         else:
             return None
         lost.backend = self.key
+        self._is_lost = True
         return lost
 
     def _batch_of(self, image_bgr: Array) -> int:

@@ -56,6 +56,7 @@ def test_any_worker_may_be_killed_from_outside(name) -> None:
 
     assert killed
     assert played.report["restarts"] == 1
+    assert [(recovery["worker"], recovery["by"]) for recovery in played.report["recoveries"]] == [(name, "restart")]
     assert played.frames["captured"] == 3000
     assert played.frames["shown"] >= 3000 - played.report["slots"]["0"] - 2
     assert played.free_slots == list(range(played.report["slots"]["0"]))

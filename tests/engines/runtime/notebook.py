@@ -124,6 +124,7 @@ class NotedTrt:
         no_start: what it logs, and with which severity, before its bindings raise TypeError; None: it starts.
         planes: instead of the spec's own: name to (type, shape).
         fails_from: the inference, counted from 0, from which TensorRT fails.
+        failure: what it logs then.
     """
 
     __version__ = "10.16.1.11"
@@ -141,10 +142,12 @@ class NotedTrt:
         no_start: tuple[Severity, str] | None = None,
         planes: dict[str, tuple[DataType, tuple[int, ...]]] | None = None,
         fails_from: int | None = None,
+        failure: str = "Error Code 1: Myelin (no kernel for this shape)",
         wants_bytes: int = 1000,
     ) -> None:
         self.spec, self.device, self.refusal, self.fails_from = spec, device, refusal, fails_from
         self.wants_bytes, self.n_inferences, self.no_start = wants_bytes, 0, no_start
+        self.failure = failure
         self.opened: list[bytes] = []
         types = {"uint8": DataType.UINT8, "float32": DataType.FLOAT}
         self.planes = planes or {
@@ -221,7 +224,7 @@ class NotedContext:
         assert set(self._addresses) == set(trt.planes), "TensorRT needs an address of every output"
         device.notes.append("execute")
         if trt.fails_from is not None and trt.n_inferences >= trt.fails_from:
-            self._logger.log(Severity.ERROR, "CUDA error 719: unspecified launch failure")
+            self._logger.log(Severity.ERROR, trt.failure)
             return False
         trt.n_inferences += 1
         n = self._n

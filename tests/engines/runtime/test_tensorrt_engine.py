@@ -167,13 +167,23 @@ def test_an_inference_that_fails_is_told_by_what_tensorrt_said(world: World, spe
     """And closing still gives everything back."""
     engine, _, device = world(NotedDevice(refuses_capture=True), fails_from=1)
 
-    with (
-        engine,
-        pytest.raises(DeviceLost, match=r"lost the GPU: unspecified launch failure \(TensorRT failed \(CUDA error 719"),
-    ):
+    with engine, pytest.raises(EngineError, match=r"tiny 64x32 fp32: TensorRT failed \(Error Code 1: Myelin"):
         engine.infer({"image_bgr": noise()}, buffers(spec, "alpha"))
 
     assert device.memory == {}
+
+
+def test_a_gpu_that_is_lost_is_not_touched_again(world: World, spec: EngineSpec) -> None:
+    """What TensorRT logs of a sticky error ends the process; freeing would fail like every other call, or hang."""
+    said = "CUDA error 719: unspecified launch failure"
+    engine, _, device = world(NotedDevice(refuses_capture=True), fails_from=1, failure=said)
+
+    with engine:
+        with pytest.raises(DeviceLost, match=r"lost the GPU: unspecified launch failure \(TensorRT failed \(CUDA"):
+            engine.infer({"image_bgr": noise()}, buffers(spec, "alpha"))
+        device.notes.clear()
+
+    assert device.notes == []
 
 
 REFUSALS = {
