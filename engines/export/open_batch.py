@@ -20,7 +20,7 @@ from engines.runtime.graph_facts import spec_from_graph
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["MAX_LOGIT_DIFFERENCE", "fix_sides", "open_batch"]
+__all__ = ["MAX_LOGIT_DIFFERENCE", "fix_sides", "open_axis", "open_batch"]
 
 MAX_LOGIT_DIFFERENCE = 1e-3
 """Between one picture a call and two, both in float32: kernels may sum in another order."""
@@ -49,7 +49,7 @@ def open_batch(source: Path, entry: Graph, path: Path, pictures_bgr: Sequence[ND
     if entry.batch != 1 or entry.any_batch:
         raise ExportError(f"{source.name} ({entry.label}): only a graph for one picture a call can be opened")
     graph = onnx.load(source)
-    _open(graph)
+    open_axis(graph)
     onnx.checker.check_model(graph)
     partial = path.with_suffix(".partial.onnx")
     try:
@@ -62,7 +62,7 @@ def open_batch(source: Path, entry: Graph, path: Path, pictures_bgr: Sequence[ND
     return entry.model_copy(update={**changes, "difference": entry.difference or difference})
 
 
-def _open(graph: "onnx.ModelProto") -> None:
+def open_axis(graph: "onnx.ModelProto") -> None:
     """In place: inputs, outputs, and the constants that hold the batch."""
     import onnx
 

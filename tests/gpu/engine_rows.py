@@ -36,7 +36,7 @@ from tests.engines.networks import settled
 from tests.gpu.network_rows import BOUND, GOALS_MS, N_CLASSES, TORCH_SHARE, UNIT, deviation
 from tests.gpu.rows import Row
 
-__all__ = ["engine_rows"]
+__all__ = ["ON_CPU", "ON_GPU", "engine_rows", "exported_network"]
 
 ON_GPU = ("tensorrt", "tensorrt_rtx", "torch_cuda", "onnxruntime_cuda")
 ON_CPU = ("torch_cpu", "onnxruntime")
@@ -71,7 +71,7 @@ def engine_rows(device: torch.device, is_quick: bool) -> Iterator[Row]:
     backends = [name for name in (ON_GPU if is_gpu else ON_CPU) if backend_reason(name) is None]
     for backbone, goal_ms in GOALS_MS.items():
         with tempfile.TemporaryDirectory(prefix="gpu-report-") as folder:
-            exported = _exported(backbone, side, Path(folder))
+            exported = exported_network(backbone, side, Path(folder))
             for backend in backends:
                 yield _row(exported, backend, backbone, None if is_quick else goal_ms, Path(folder))
                 gc.collect()
@@ -162,7 +162,8 @@ def _build(spec: EngineSpec, backend: str, folder: Path) -> float:
     return round(time.perf_counter() - begin, 1)
 
 
-def _exported(backbone: BackboneName, side: int, folder: Path) -> Exported:
+def exported_network(backbone: BackboneName, side: int, folder: Path) -> Exported:
+    """DeepLabv3+ with random weights, (side, side), as graphs cut to their logits."""
     network = settled(ModelConfig(backbone=backbone, aspp_channels=256, low_channels=48), N_CLASSES)
     with torch.no_grad():
         for name, parameter in network.named_parameters():

@@ -21,7 +21,7 @@ from tests.gpu.rows import Row, table
 
 __all__ = ["main"]
 
-SECTIONS = ("kernels", "crf", "networks", "engines", "recovery")
+SECTIONS = ("kernels", "crf", "networks", "engines", "batches", "recovery")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -91,6 +91,10 @@ def _rows_of(section: str, device: Any, is_quick: bool) -> list[Row]:
         from tests.gpu.network_rows import network_rows
 
         return list(network_rows(device, is_quick))
+    if section == "batches":
+        from tests.gpu.batch_rows import batch_rows
+
+        return list(batch_rows(device, is_quick))
     if section == "recovery":
         from tests.gpu.recovery_rows import recovery_rows
 
