@@ -1,7 +1,7 @@
 """PyTorch, on an NVIDIA GPU where TensorRT cannot be installed: the engine's own ONNX graph as a module of torch.
 
-Weights come from the graph (`torch_graph.py`), so the engines that ship and whatever `engines export` wrote can be
-served, and no checkpoint is needed. The network calculates in fp16 on tensor cores, the rest (logits, masks) in fp32 as
+Weights come from the graph (`engines/torch_graph/`), so the engines that ship and whatever `engines export` wrote can
+be served, and no checkpoint is needed. The network calculates in fp16 on tensor cores, the rest (logits, masks) in fp32 as
 the graph says; it is captured as one CUDA graph around buffers that keep their addresses. `SEGSTREAM_TORCH_COMPILE=1`
 has torch compile it first, which takes minutes. The trap: threads and TF32 belong to the process, not to an engine.
 
@@ -29,7 +29,7 @@ from engines.runtime.host_device import HostDevice
 from engines.spec import INPUT_NAME
 
 if TYPE_CHECKING:
-    from engines.runtime.torch_graph import Arithmetic
+    from engines.torch_graph.module import Arithmetic
 
 __all__ = ["COMPILE_VARIABLE", "TorchCpuEngine", "TorchCudaEngine"]
 
@@ -89,7 +89,7 @@ class TorchCpuEngine(CheckedEngine):
     def _open(self) -> None:
         import torch
 
-        from engines.runtime.torch_graph import graph_facts, load_graph
+        from engines.torch_graph.module import graph_facts, load_graph
 
         self._turn = threading.Lock()
         graph = load_graph(self.spec.path)
@@ -180,7 +180,7 @@ class TorchCpuEngine(CheckedEngine):
 
     def _serves(self, held: _Held, graph: Any) -> bool:
         """Load the module and run it; False when its numbers do not fit the arithmetic."""
-        from engines.runtime.torch_graph import module_of
+        from engines.torch_graph.module import module_of
 
         try:
             held.module = self._place(module_of(graph, self.outputs, held.arithmetic, self.spec.path))

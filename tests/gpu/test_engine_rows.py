@@ -76,7 +76,7 @@ def test_the_gpus_work_is_timed_apart_from_the_call(exported: Exported, monkeypa
         module._times(engine, exported.image_bgr, {})
 
 
-def test_logits_that_have_nothing_in_common_are_far_beyond_the_bound() -> None:
+def test_unrelated_logits_are_far_beyond_the_bound() -> None:
     """The bound is for rounding in an untrained network; a wrong answer is three times as far."""
     random = np.random.default_rng(0)
     exact, other = (random.normal(0, 0.02, (1, 21, 16, 16)).astype(np.float32) for _ in range(2))

@@ -16,8 +16,8 @@ from torch import Tensor, fx
 
 from engines.errors import EngineMismatch, ExportError
 from engines.runtime.graph_facts import GraphFacts
-from engines.runtime.torch_operators import DTYPES, RULES, NotServed, Operands
 from engines.spec import INPUT_NAME
+from engines.torch_graph.operators import DTYPES, RULES, NotServed, Operands
 
 __all__ = ["Arithmetic", "graph_facts", "load_graph", "module_of"]
 

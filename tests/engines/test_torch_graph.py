@@ -98,7 +98,7 @@ def of_both(graph: onnx.ModelProto) -> tuple[Any, Any]:
     """What torch and ONNX Runtime make of the same noise."""
     import torch
 
-    from engines.runtime.torch_graph import module_of
+    from engines.torch_graph.module import module_of
 
     image = np.random.default_rng(1).integers(0, 256, (1, SHAPE[2], SHAPE[3], SHAPE[1]), dtype=np.uint8)
     with torch.inference_mode():
