@@ -98,6 +98,9 @@ def main(traceback: bool) -> None:
     type=click.Choice(["never", "background", "wait"]),
     help="A TensorRT plan that is missing: beside the stream (default), before it, or not at all.",
 )
+@click.option(
+    "--placement", type=click.Choice(["auto", "fused", "split"]), help="One worker for all on a GPU, or one a stage."
+)
 @click.option("--effect", help="NAME[:VALUE], such as blur:12, replace:beach.jpg, overlay. Default: blur.")
 @click.option(
     "--sink", "sinks", multiple=True, help="window, browser[:PORT], file:PATH, frames:DIR, masks:DIR, jsonl:PATH, null."
@@ -142,7 +145,7 @@ def run(config_path: Path | None, report_path: Path | None, **options: Any) -> N
 def _as_overrides(options: dict[str, Any]) -> list[str]:
     """The command line's own options as overrides, so that there is one way in."""
     told = []
-    same_name = "engine backend build effect pacing stability size mirror max_frames seconds"
+    same_name = "engine backend build placement effect pacing stability size mirror max_frames seconds"
     for key in same_name.split():
         if options.get(key) is not None:
             told.append(f"{key}={json.dumps(options[key])}")
@@ -177,7 +180,7 @@ def _run(config: Any, report_path: Path | None) -> int:
     display = Display(_BEGAN_S)
     steadied = f", stability {config.stability:g}" if config.stability else ""
     sinks = ", ".join(text for texts in plan.sinks for text in texts)
-    display.say(f"{plan.pacing} ({plan.why_pacing}), sinks {sinks}{steadied}")
+    display.say(f"{plan.pacing} ({plan.why_pacing}), sinks {sinks}{steadied}; {plan.topology.placement.told}")
     for line in plan.crf_told:
         display.say(line)
     ready_crf(plan.crf_methods, display.say)

@@ -116,8 +116,11 @@ class RunConfig(Options):
     """Frames that may be in the corridor at once, for each stream; 0: as many as its stages need."""
     threads: int = Field(0, ge=0)
     """Processors that the engine may use; 0: chosen by the machine and the pacing."""
+    placement: Literal["auto", "fused", "split"] = "auto"
+    """Which stages share a process. `split`: each has its own; `fused`: all between capture and the sinks share one, so
+    that pixels can stay on a GPU; `auto`: fused where a GPU is expected to serve, else split."""
     workers: tuple[tuple[str, ...], ...] = ()
-    """Neighbouring stages that share a process; empty: one worker per stage."""
+    """Neighbouring stages that share a process, all of them named; it wins over `placement`. Empty: as that says."""
     batch: BatchOptions = BatchOptions()
     tap: str = ""
     """A folder for the planes of every frame at the engine's size, one .npz a frame; empty: none."""

@@ -21,6 +21,7 @@ from engines.errors import EngineError
 from engines.machine import machine_facts, nvidia_reason, usable_cores
 from engines.names import known_engines, resolve, spec_of
 from engines.runtime import automatic_backends, backend_reason
+from engines.runtime.expected import no_gpu_reason
 from pipeline.listing import cameras_found
 
 __all__ = ["Finding", "Verdict", "diagnose", "told"]
@@ -150,6 +151,13 @@ def _auto() -> list[Finding]:
     text = " > ".join(those_that_work) or "none works"
     missing = "".join(f"; not {', '.join(names)}: {reason}" for reason, names in told.items())
     return [Finding("--backend auto", Verdict.OK if those_that_work else Verdict.FAIL, text + missing)]
+
+
+def _placement() -> list[Finding]:
+    """Whether `--placement auto` gives stages one process or several."""
+    reason = no_gpu_reason()
+    told = f"split: a process a stage ({reason})" if reason else "fused: one process for all that a GPU does"
+    return [Finding("--placement auto", Verdict.OK, told)]
 
 
 def _crf() -> list[Finding]:
@@ -293,6 +301,7 @@ CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     _build,
     _backends,
     _auto,
+    _placement,
     _crf,
     _opencv,
     _ffmpeg,

@@ -11,6 +11,7 @@ from engines.machine import usable_cores
 from pipeline.config import RunConfig
 from pipeline.errors import WiringError
 from pipeline.layout import PLANES
+from pipeline.placement import Placement, placement_of
 from pipeline.slots import MAX_DIARY_LINES
 from pipeline.stages import STAGES, stage_class
 
@@ -43,6 +44,7 @@ class Topology:
     """Stages in the order of the corridor, capture first."""
     diary: tuple[str, ...]
     """Names of the lines in a slot's diary."""
+    placement: Placement
 
     def slots(self, n_sinks: int) -> int:
         """Frames in flight: one a stage, two to spare, and one more for every further sink that may lag."""
@@ -58,7 +60,8 @@ def plan(config: RunConfig, n_streams: int) -> Topology:
     """
     order = _order(config)
     _check_wiring(order)
-    groups = _groups(config.workers, order)
+    placement = placement_of(config, order, n_streams)
+    groups = placement.groups
     names: dict[tuple[int, int], str] = {}
     plans: list[tuple[str, tuple[str, ...], tuple[int, ...]]] = []
     for place, group in enumerate(groups):
@@ -81,7 +84,7 @@ def plan(config: RunConfig, n_streams: int) -> Topology:
     diary = tuple(line for stage in order for line in _diary_lines(stage))
     if len(diary) > MAX_DIARY_LINES:
         raise ConfigError(f"workers: {len(order)} stages; a slot's diary has room for {MAX_DIARY_LINES}")
-    return Topology(tuple(workers), tuple(order), diary)
+    return Topology(tuple(workers), tuple(order), diary, placement)
 
 
 def standby_plan(topology: Topology) -> WorkerPlan:
@@ -138,10 +141,6 @@ def _order(config: RunConfig) -> list[str]:
 
 def _refines(config: RunConfig) -> bool:
     return config.crf.method != "off" or config.stability > 0
-
-
-def _groups(workers: Sequence[Sequence[str]], order: Sequence[str]) -> list[tuple[str, ...]]:
-    return [tuple(group) for group in workers] if workers else [(stage,) for stage in order]
 
 
 def _check_wiring(order: Sequence[str]) -> None:

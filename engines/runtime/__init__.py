@@ -26,6 +26,7 @@ __all__ = [
     "backend_reason",
     "missing_reason",
     "open_engine",
+    "runs_on_gpu",
 ]
 
 
@@ -120,6 +121,15 @@ def missing_reason(name: str, spec: EngineSpec, precision_hint: PrecisionHint = 
         BackendUnavailable: there is no such backend.
     """
     return _class_of(name).missing_reason(spec, precision_hint)
+
+
+def runs_on_gpu(name: str) -> bool:
+    """Whether a backend runs on a GPU.
+
+    Raises:
+        BackendUnavailable: there is no such backend.
+    """
+    return _class_of(name).on_gpu
 
 
 def _going_on(

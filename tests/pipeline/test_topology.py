@@ -91,3 +91,51 @@ def test_a_tap_stands_right_before_render() -> None:
         plan(_config("tap=planes", "workers=[[capture], [preprocess], [segment], [render]]"), 1)
     with pytest.raises(ConfigError, match="set tap: DIR"):
         plan(_config("workers=[[capture], [preprocess], [segment], [tap], [render]]"), 1)
+
+
+def _groups(*overrides, n_streams=1):
+    topology = plan(_config(*overrides), n_streams)
+    return [w.stages for w in topology.workers], topology.placement
+
+
+def test_fused_puts_all_after_capture_into_one_process() -> None:
+    """Refine and tap included; asked for, it holds on a CPU too."""
+    stages, placement = _groups("placement=fused", "stability=0.5", "tap=planes")
+
+    assert stages == [("capture",), ("preprocess", "segment", "refine", "tap", "render")]
+    assert (placement.kind, placement.why) == ("fused", "asked for")
+    assert placement.keeps_device_planes
+
+
+@pytest.mark.parametrize(("override", "n_streams"), [("restart.standby=1", 1), ("slots=0", 2)])
+def test_render_stays_apart_where_there_are_two_of_either(override, n_streams) -> None:
+    """A standby has no sinks, and streams that share an engine each have theirs; the reason is told."""
+    stages, placement = _groups("placement=fused", override, n_streams=n_streams)
+
+    assert ("preprocess", "segment") in stages
+    assert [one for one in stages if "render" in one] == [("render",)] * n_streams
+    assert "render apart" in placement.told
+    assert not placement.keeps_device_planes
+
+
+def test_auto_fuses_where_a_gpu_will_serve(monkeypatch) -> None:
+    """Only there, only for an engine that uses it, and never against `workers`."""
+    monkeypatch.setattr("engines.runtime.expected.nvidia_reason", lambda: None)
+    monkeypatch.setattr("engines.runtime.expected._reason", lambda name: None if name == "torch_cuda" else "no plan")
+
+    assert _groups()[1].kind == "fused"
+    assert _groups("backend=torch_cuda")[1].kind == "fused"
+    assert _groups("backend=openvino")[1].told == "split (backend openvino is for the CPU)"
+    assert _groups("backend=tensorrt")[1].told == "split (no plan)"
+    assert _groups("engine=fake@64x32")[1].kind == "split"
+    assert _groups("placement=split")[1].told == "split (asked for)"
+    own = _groups("workers=[[capture], [preprocess, segment], [render]]", "placement=fused")
+    assert own[0] == [("capture",), ("preprocess", "segment"), ("render",)]
+    assert own[1].told == "workers of your own (workers is set)"
+
+
+def test_without_a_driver_auto_splits(monkeypatch) -> None:
+    """The reason is the machine's own."""
+    monkeypatch.setattr("engines.runtime.expected.nvidia_reason", lambda: "no NVIDIA driver")
+
+    assert _groups()[1].told == "split (no NVIDIA driver)"
