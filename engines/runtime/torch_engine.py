@@ -2,8 +2,9 @@
 
 Weights come from the graph (`engines/torch_graph/`), so the engines that ship and whatever `engines export` wrote can
 be served, and no checkpoint is needed. The network calculates in fp16 on tensor cores, the rest (logits, masks) in fp32
-as the graph says; it is captured as one CUDA graph around buffers that keep their addresses. `SEGSTREAM_TORCH_COMPILE=1`
-has torch compile it first, which takes minutes. The trap: threads and TF32 belong to the process, not to an engine.
+as the graph says; it is captured as one CUDA graph around buffers that keep their addresses. With
+`SEGSTREAM_TORCH_COMPILE=1` torch compiles it first, which takes minutes. The trap: threads and TF32 belong to the
+process, not to an engine.
 
 Not yet run on a GPU: the same code is run on the CPU by the conformance suite (`torch_cpu`), capture and streams with
 fakes.
