@@ -108,6 +108,27 @@ def _nvidia() -> list[Finding]:
     return [*findings, Finding("TensorRT", Verdict.OK, "not installed, not needed")]
 
 
+def _page_lock() -> list[Finding]:
+    """Whether a GPU may copy straight from the slots: a page of their kind of memory is tried."""
+    if (reason := nvidia_reason()) is not None:
+        return [Finding("Page-locked slots", Verdict.OK, f"not needed: {reason}")]
+    from engines.runtime.page_lock import PageLock
+    from pipeline.memory import Region
+
+    lock = PageLock()
+    with Region.create(1 << 16, "doctor") as region:
+        try:
+            lock.lock([region.span])
+        except EngineError as error:
+            told = f"{error}; copies to the GPU take longer, nothing else"
+            return [
+                Finding("Page-locked slots", Verdict.WARN, told, "pip install 'segstream[cuda]'; ulimit -l unlimited")
+            ]
+        finally:
+            lock.release()
+    return [Finding("Page-locked slots", Verdict.OK, "the GPU copies straight from them")]
+
+
 def _build() -> list[Finding]:
     """What `run --build` would do for the engine that runs unless another is named."""
     from engines.plans.missing import missing_plan
@@ -298,6 +319,7 @@ CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     _python,
     _cpu,
     _nvidia,
+    _page_lock,
     _build,
     _backends,
     _auto,

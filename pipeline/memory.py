@@ -64,6 +64,11 @@ class Region:
         count = int(np.prod(shape))
         return np.frombuffer(self._map, dtype=dtype, count=count, offset=offset).reshape(shape)
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """Address in this process, and bytes; good until `close`."""
+        return np.frombuffer(self._map, np.uint8).ctypes.data, self.n_bytes
+
     def close(self) -> None:
         """Give up this process's share; views that are still held keep the mapping alive, not the descriptor."""
         if self.fd < 0:

@@ -9,8 +9,9 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from engines.errors import DeviceLost, EngineError
 from pipeline.config import RunConfig
 from pipeline.epochs import Epochs
 from pipeline.errors import StaleTicket
@@ -22,6 +23,9 @@ from pipeline.slots import SlotPool
 from pipeline.stages import Stage, StageContext, open_stage
 from pipeline.timing import DropCause, Ledger
 from pipeline.traffic import Traffic
+
+if TYPE_CHECKING:
+    from engines.runtime.page_lock import PageLock
 
 __all__ = ["Worker"]
 
@@ -62,7 +66,9 @@ class Worker:
             wake=self._bell.ring,
             beat=self._beat,
             part=job["incarnation"] - 1,
+            lock_memory=self._lock_memory,
         )
+        self._page_lock: PageLock | None = None
         self._names = [name for name in job["stages"] if name != "capture"]
         self.stages: list[Stage] = []
         self._lines: list[tuple[int, int | None]] = []
@@ -91,13 +97,21 @@ class Worker:
         self.epochs.begin(self._formats)
         assert self.traffic is not None
         self.say({"type": "ready", **self.traffic.endpoints()})
-        while not self._stopping:
-            self._turn()
+        try:
+            while not self._stopping:
+                self._turn()
+        except DeviceLost:
+            self._page_lock = None  # nothing is given back to a GPU that is lost
+            raise
 
     def close(self) -> None:
         """Give everything back; sinks and engines are closed first, and all of them, even after one that could not."""
         with ExitStack() as last_first:
             last_first.callback(close_context, self._ctx)
+            for pool in self._pools.values():
+                last_first.callback(pool.close)
+            if self._page_lock is not None:
+                last_first.callback(self._page_lock.release)
             for stage in reversed(self.stages):
                 last_first.callback(stage.close)
             if self.door is not None:
@@ -325,6 +339,18 @@ class Worker:
         if self.door is not None:
             self.door.begin(self._ledgers, self.traffic)
         return True
+
+    def _lock_memory(self) -> None:
+        """Best effort, once in a process: what is refused is told, and copies take their usual way."""
+        if self._page_lock is not None:
+            return
+        from engines.runtime.page_lock import PageLock  # only a worker with an engine on a GPU needs it
+
+        self._page_lock = PageLock()
+        try:
+            self._page_lock.lock(pool.region.span for pool in self._pools.values())
+        except EngineError as error:
+            self.say({"type": "event", "what": "slots not page-locked", "why": str(error)})
 
     def _diary_lines(self, name: str, stage: Stage) -> tuple[int, int | None]:
         line = name.rpartition(":")[2].lower()

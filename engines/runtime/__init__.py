@@ -42,6 +42,10 @@ class Engine(Protocol):
     """What runs it, for people: `OpenVINO 2026.4 bf16, 2 threads`. Complete once the engine is open."""
 
     @property
+    def on_gpu(self) -> bool:
+        """Whether it copies pictures to a GPU, by itself or in the engine that was chosen."""
+
+    @property
     def choice(self) -> str:
         """The line for people: `engine person 512x288 fp32 on OpenVINO 2026.4 bf16, 2 threads; no NVIDIA driver`."""
 

@@ -6,6 +6,7 @@ only queued. A host buffer must stay as it is, and alive, until `wait` has retur
 Neither implementation has been run on a GPU; the engine above them is tested with a device that only takes notes.
 """
 
+import contextlib
 import ctypes
 import importlib
 import importlib.util
@@ -20,6 +21,8 @@ from engines.runtime.checked import Array, address_of
 
 __all__ = ["CaptureRefused", "Device", "DeviceBuffer", "DeviceGraph", "device_reason", "open_device"]
 
+HOST_REGISTER_PORTABLE = 1
+"""cudaHostRegisterPortable, for every context (CUDA Runtime API, "Memory Management"); torch has no name for it."""
 REMEDY = "pip install 'segstream[cuda]' (or a torch with CUDA)"
 
 
@@ -69,6 +72,12 @@ class Device(Protocol):
 
     def download(self, array: Array, buffer: DeviceBuffer) -> None:
         """Queue a copy into a C-ordered array."""
+
+    def lock(self, address: int, n_bytes: int) -> None:
+        """Page-lock host memory for as long as it is mapped, or until `unlock`. Raises EngineError when refused."""
+
+    def unlock(self, address: int) -> None:
+        """Give up what was locked from this address on, before it is unmapped."""
 
     def captured(self, work: Callable[[], None]) -> DeviceGraph:
         """Run `work` once while the stream notes what is queued instead of doing it. Raises CaptureRefused."""
@@ -134,6 +143,16 @@ class CudaDevice:
 
     def download(self, array: Array, buffer: DeviceBuffer) -> None:
         self._call("cudaMemcpyAsync", address_of(array), buffer.address, array.nbytes, self._down, self._stream)
+
+    def lock(self, address: int, n_bytes: int) -> None:
+        try:
+            self._call("cudaHostRegister", address, n_bytes, self._cuda.cudaHostRegisterPortable)
+        except EngineError:
+            self._cuda.cudaGetLastError()  # else whoever asks next for the last error takes it for his own
+            raise
+
+    def unlock(self, address: int) -> None:
+        self._call("cudaHostUnregister", address)
 
     def captured(self, work: Callable[[], None]) -> DeviceGraph:
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
@@ -219,6 +238,19 @@ class TorchDevice:
     def download(self, array: Array, buffer: DeviceBuffer) -> None:
         with self._torch.cuda.stream(self._own):
             self._host(array).copy_(self._of(buffer)[: array.nbytes], non_blocking=True)
+
+    def lock(self, address: int, n_bytes: int) -> None:
+        error = int(self._torch.cuda.cudart().cudaHostRegister(address, n_bytes, HOST_REGISTER_PORTABLE))
+        if error:
+            # CUDA keeps it as the last error, and torch would raise it after its next kernel, whatever that is.
+            with contextlib.suppress(RuntimeError):
+                self._torch.ones(1, device=self._device)
+            raise EngineError(f"cudaHostRegister: CUDA error {error}")
+
+    def unlock(self, address: int) -> None:
+        error = int(self._torch.cuda.cudart().cudaHostUnregister(address))
+        if error:
+            raise EngineError(f"cudaHostUnregister: CUDA error {error}")
 
     def captured(self, work: Callable[[], None]) -> DeviceGraph:
         graph = self._torch.cuda.CUDAGraph()

@@ -30,6 +30,11 @@ class FirstThatOpens:
         self._take(first)
 
     @property
+    def on_gpu(self) -> bool:
+        """Of the backend that opened."""
+        return self._engine.on_gpu
+
+    @property
     def choice(self) -> str:
         """The line for people, with why better backends were not taken."""
         return self._engine.choice

@@ -33,6 +33,12 @@ class HostDevice:
     def download(self, array: Array, buffer: DeviceBuffer) -> None:
         ctypes.memmove(address_of(array), buffer.address, array.nbytes)
 
+    def lock(self, address: int, n_bytes: int) -> None:
+        """Nothing copies from it on its own."""
+
+    def unlock(self, address: int) -> None:
+        """Nothing was locked."""
+
     def captured(self, work: Callable[[], None]) -> DeviceGraph:
         raise CaptureRefused("host memory has no graphs")
 

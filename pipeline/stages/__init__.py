@@ -38,6 +38,8 @@ class StageContext:
     ledgers: dict[int, Ledger] = field(default_factory=dict)
     part: int = 0
     """How often this worker was restarted."""
+    lock_memory: Callable[[], None] = lambda: None
+    """Says that a GPU reads and writes the slots from now on: they are page-locked once, as well as can be."""
 
 
 class Stage(Protocol):

@@ -12,8 +12,8 @@ from engines.runtime.trial import try_out
 from engines.spec import EngineSpec, OutputSpec
 from pipeline.frame import Frame
 from pipeline.settings import Settings
-from pipeline.stages import PlainStage, StageContext
 from pipeline.stacked import Stacked
+from pipeline.stages import PlainStage, StageContext
 
 __all__ = ["Segment"]
 
@@ -70,6 +70,8 @@ class Segment(PlainStage):
         self._outputs = outputs_wanted(output, self.context.options)
         self.batch = min(engine.max_batch, len(self.context.streams))
         if engine is not self._engine:
+            if engine.on_gpu:
+                self.context.lock_memory()
             self._engine = engine
             self._stacked = Stacked(engine, self._outputs) if self.batch > 1 else None
         told = {"engine": engine.spec.label, "backend": engine.backend, "choice": engine.choice, "plan": opened.plan}

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from engines.errors import EngineMismatch
+from engines.errors import EngineError, EngineMismatch
 from engines.plans import missing
 from engines.plans.missing import MissingPlan
+from engines.runtime import page_lock
 from pipeline import doctor
 from pipeline.doctor import Finding, Verdict, diagnose, told
 from pipeline.listing import Camera
+from tests.engines.runtime.notebook import NotedDevice
 
 
 def _only(topic: str) -> Finding:
@@ -51,6 +53,23 @@ def test_findings_are_told_with_their_remedies() -> None:
     text = told([Finding("Disk", Verdict.OK, "big"), Finding("Cameras", Verdict.FAIL, "denied", "ask nicely")])
 
     assert text.splitlines() == ["ok    Disk     big", "fail  Cameras  denied", "               -> ask nicely"]
+
+
+def test_slots_that_cannot_be_page_locked_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a driver a page is tried; what CUDA says is told, and that only speed is lost."""
+
+    class Refusing(NotedDevice):
+        def lock(self, address: int, n_bytes: int) -> None:
+            raise EngineError("cudaHostRegister: CUDA error 304")
+
+    monkeypatch.setattr(doctor, "nvidia_reason", lambda: None)
+    monkeypatch.setattr(page_lock, "nvidia_reason", lambda: None)
+    monkeypatch.setattr(page_lock, "open_device", Refusing)
+
+    found = doctor._page_lock()
+
+    assert [finding.verdict for finding in found] == [Verdict.WARN]
+    assert "CUDA error 304); copies to the GPU take longer" in found[0].told
 
 
 def test_opencv_without_libgl_is_mended_by_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

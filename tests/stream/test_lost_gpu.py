@@ -20,6 +20,7 @@ def test_a_worker_that_lost_its_gpu_ends_with_70_and_is_replaced(tmp_path) -> No
         "exit 70, DeviceLost: tiny 64x32 fp32: Losing lost the GPU: an illegal memory access" in why for why in whys
     )
     assert played.events.count("backend given up") == 1
+    assert played.events.count("slots not page-locked") == 2, "by each process that had a GPU, and by no other"
     assert played.report["backend"].startswith("ONNX Runtime")
     assert [recovery["by"] for recovery in played.report["recoveries"]] == ["restart", "restart"]
     frames, n_slots = played.frames, played.report["slots"]["0"]

@@ -31,6 +31,7 @@ class NotedDevice:
         self.notes: list[str] = []
         self.memory: dict[int, Array] = {}
         self.queue: list[Callable[[], None]] = []
+        self.locked: list[int] = []
         self._free, self._refuses_capture = free, refuses_capture
         self.capturing: list[Callable[[], None]] | None = None
 
@@ -50,6 +51,14 @@ class NotedDevice:
     def download(self, array: Array, buffer: DeviceBuffer) -> None:
         self.notes.append(f"download {array.dtype}")
         self.enqueue(lambda: np.copyto(array.reshape(-1).view(np.uint8), self.memory[buffer.address][: array.nbytes]))
+
+    def lock(self, address: int, n_bytes: int) -> None:
+        self.notes.append(f"lock {n_bytes}")
+        self.locked.append(address)
+
+    def unlock(self, address: int) -> None:
+        self.notes.append("unlock")
+        self.locked.remove(address)
 
     def captured(self, work: Callable[[], None]) -> "NotedGraph":
         self.notes.append("capture")

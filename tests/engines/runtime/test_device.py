@@ -16,6 +16,7 @@ class NotedCuda:
     """Stands for `cuda.bindings.runtime`: each function returns an error number, then its values."""
 
     cudaStreamNonBlocking = 1  # noqa: N815
+    cudaHostRegisterPortable = 1  # noqa: N815
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice="up", cudaMemcpyDeviceToHost="down")  # noqa: N815
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal="thread")  # noqa: N815
 
@@ -78,6 +79,28 @@ def test_copies_name_both_ends_their_size_and_the_stream(opened: Any) -> None:
     ]
 
 
+def test_host_memory_is_locked_and_given_up(opened: Any) -> None:
+    """For every context; it is given up by its address alone."""
+    device, cuda = opened()
+    cuda.calls.clear()
+
+    device.lock(8192, 4096)
+    device.unlock(8192)
+
+    assert cuda.calls == [("cudaHostRegister", 8192, 4096, 1), ("cudaHostUnregister", 8192)]
+
+
+def test_a_refused_lock_leaves_no_error_behind(opened: Any) -> None:
+    """CUDA keeps the last error for whoever asks next; a kernel that is launched later must not find this one."""
+    device, cuda = opened(cudaHostRegister=2)
+    cuda.calls.clear()
+
+    with pytest.raises(EngineError, match="cudaHostRegister: CUDA error 2"):
+        device.lock(8192, 4096)
+
+    assert cuda.calls == [("cudaHostRegister", 8192, 4096, 1), ("cudaGetLastError",)]
+
+
 def test_a_buffer_is_given_back_once(opened: Any) -> None:
     """A second `free` does nothing."""
     device, cuda = opened()
@@ -138,7 +161,7 @@ def test_without_either_library_the_remedy_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(device_module.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(device_module, "sys", SimpleNamespace(modules={}))
 
-    with pytest.raises(BackendUnavailable, match="pip install 'cuda-bindings"):
+    with pytest.raises(BackendUnavailable, match=r"pip install 'segstream\[cuda\]'"):
         open_device()
 
 
