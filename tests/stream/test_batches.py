@@ -47,12 +47,12 @@ def batches_of(report: dict[str, Any]) -> dict[int, int]:
 
 
 def test_three_streams_share_calls_and_keep_apart(tmp_path) -> None:
-    """Nothing is lost or changes places, each frame has its own mask, and most calls had several frames."""
-    n = 40
+    """Nothing is lost or changes places, each frame has its own mask, and calls that wait for all three have three."""
+    n = 30
     sizes = ((320, 180), (480, 360), (320, 180))
     sources = [f"synthetic:{w}x{h}@60?frames={n}&speed={400 * k + 200}" for k, (w, h) in enumerate(sizes)]
 
-    report, _ = play(sources, f"frames:{tmp_path}/{{stream}}", pacing="lossless")
+    report, _ = play(sources, f"frames:{tmp_path}/{{stream}}", pacing="lossless", batch={"wait_ms": 1000.0})
 
     for number, (stream, (width, height)) in enumerate(zip(report["streams"], sizes, strict=True)):
         assert stream["frames"] == {"captured": n, "shown": n, "dropped": {}}
@@ -64,8 +64,8 @@ def test_three_streams_share_calls_and_keep_apart(tmp_path) -> None:
             assert_own_masks(shown, format, 400 * number + 200)
     counts = batches_of(report)
     assert sum(size * count for size, count in counts.items()) == 3 * n
-    assert max(counts) == 3
-    assert sum(counts.values()) < 2 * n
+    assert max(counts, key=lambda size: counts[size]) == 3
+    assert sum(counts.values()) < 2 * n  # n, unless this machine stood still for a second
 
 
 def test_a_batch_is_no_larger_than_asked_for_and_no_stream_starves(tmp_path) -> None:
@@ -100,7 +100,8 @@ def test_a_batch_that_dies_with_its_worker_loses_one_frame_a_stream_and_the_queu
             os.kill(killed[0], signal.SIGKILL)
 
     n = 120
-    report, home = play([f"synthetic:160x120@60?frames={n}"] * 2, pacing="lossless", watch=watch)
+    sources = [f"synthetic:160x120@60?frames={n}"] * 2
+    report, home = play(sources, pacing="lossless", watch=watch, batch={"wait_ms": 100.0})
 
     assert killed
     assert report["restarts"] == 1
