@@ -14,6 +14,7 @@ from engines.errors import EngineMismatch, EngineNotFound, ExportError, InputSiz
 from engines.export import graph as export
 from engines.export.derive import CalibrationSet, Samples
 from engines.export.graph import ServedGraph, export_graph
+from engines.export.open_batch import open_batch
 from engines.export.publish import Wanted, engine_from_checkpoint
 from engines.manifest import CrfSetting, Difference, Graph
 from engines.models.deeplab import DeepLab, ModelConfig
@@ -291,3 +292,5 @@ def test_every_network_of_the_family_exports_in_every_precision(config: ModelCon
     assert labels["fp32"] >= 0.999  # a pixel in a thousand may be a tie
     assert labels["fp16"] > 0.9
     assert labels.keys() == {"fp32", "fp16", "bf16", "int8"}
+    opened = open_batch(tmp_path / "engine" / written[0].file, written[0], tmp_path / "open.onnx", list(noise(2)))
+    assert opened.any_batch, "open_batch compares two pictures a call with one"
