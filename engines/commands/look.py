@@ -65,7 +65,7 @@ def inspect(engine: str) -> None:
     click.echo(f"{spec.label}: {spec.path}")
     for kind, planes in (("input", facts.inputs), ("output", facts.outputs)):
         for name, (dtype, shape) in planes.items():
-            click.echo(f"  {kind:6} {name}: {dtype} {' x '.join(map(str, shape))}")
+            click.echo(f"  {kind:6} {name}: {dtype} {' x '.join(str(side or 'any') for side in shape)}")
     for key, value in facts.metadata.items():
         click.echo(f"  metadata {key}: {value}")
     sha256 = graph_sha256(spec)
