@@ -337,6 +337,8 @@ def test_the_backend_says_what_runs(opened: Opened, backend: str) -> None:
         assert gpu is not None
         assert f"on {LIBRARIES[backend].title} " in line
         assert gpu.name in line
+    elif backend.endswith("_cuda"):
+        assert any(arithmetic in line.split(" on ", 1)[1] for arithmetic in ("fp16", "bf16", "fp32"))
     elif backend != "fake":
         assert "2 threads" in line
         assert "fp32" in line.split(" on ")[1] or "bf16" in line.split(" on ")[1]
