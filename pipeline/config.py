@@ -110,6 +110,9 @@ class RunConfig(Options):
     """Release a file's frames at this rate instead of its own, as a camera would."""
     loop: bool = False
     """Play a file again and again."""
+    hwaccel: Literal["auto", "cuda", "none"] = "none"
+    """Who decodes files and network streams. cuda: an NVIDIA GPU where that works, told where it does not; auto: the
+    same from 1080p on, silently; none: the processor."""
     max_frames: int | None = Field(None, gt=0)
     seconds: float | None = Field(None, gt=0)
     slots: int = Field(0, ge=0, le=64)

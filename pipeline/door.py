@@ -67,6 +67,8 @@ class Door:
             options = source_from_uri(uri, wanted=wanted)
             if self._config.loop and "loop" in type(options).model_fields:
                 options = options.model_copy(update={"loop": True})
+            if "hwaccel" in type(options).model_fields:
+                options = options.model_copy(update={"hwaccel": self._config.hwaccel})
             source = options.open()
             source.on_event = self._note
             self._entries[stream] = _Entry(source)

@@ -15,6 +15,7 @@ from configs import near_matches
 from pipeline.errors import SourceCause, SourceUnavailable
 from pipeline.frame import StreamFormat
 from pipeline.sources.decoded import DecodedFrame
+from pipeline.sources.nvdec import Hwaccel
 from pipeline.sources.reader import VideoReader, cause_of, default_threads
 from pipeline.sources.source import Grabbed, OnEvent, SourceOptions, ignore_event
 
@@ -34,6 +35,8 @@ class FileOptions(SourceOptions):
     """Scale to this height, with `width`."""
     threads: int = Field(0, ge=0, le=64)
     """Decoder threads; 0 is half of the CPUs, at most 4."""
+    hwaccel: Hwaccel = "none"
+    """cuda: an NVIDIA GPU decodes where that works; auto: only from 1080p on; none: the processor."""
 
     def open(self) -> "FileSource":
         """Open the file and decode its first frame.
@@ -57,7 +60,11 @@ class FileSource:
         self._container = _opened(self._path)
         try:
             self._reader = VideoReader(
-                self._container, str(self._path), threads=options.threads or default_threads(), is_live=False
+                self._container,
+                str(self._path),
+                threads=options.threads or default_threads(),
+                is_live=False,
+                hwaccel=options.hwaccel,
             )
         except BaseException:
             self._container.close()

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, SecretStr, field_serializer, field_valid
 from pipeline.errors import SourceCause, SourceLost, SourceUnavailable
 from pipeline.frame import StreamFormat
 from pipeline.sources.decoded import DecodedFrame
+from pipeline.sources.nvdec import Hwaccel
 from pipeline.sources.reader import VideoReader, cause_of, default_threads
 from pipeline.sources.reconnect import Reconnecting
 from pipeline.sources.source import Grabbed, OnEvent, Source, SourceOptions, ignore_event
@@ -64,6 +65,8 @@ class NetworkOptions(SourceOptions):
     """Scale to this height, with `width`."""
     threads: int = Field(0, ge=0, le=64)
     """Decoder threads (slices, no delay); 0 is half of the CPUs, at most 4."""
+    hwaccel: Hwaccel = "none"
+    """cuda: an NVIDIA GPU decodes where that works; auto: only from 1080p on; none: the processor."""
 
     @field_validator("uri")
     @classmethod
@@ -189,6 +192,7 @@ class NetworkSource:
                 self._options.label,
                 threads=self._options.threads or default_threads(),
                 is_live=True,
+                hwaccel=self._options.hwaccel,
             )
             reader.on_event = lambda what, why: self.on_event(what, why)
             address = split_address(self._options.uri.get_secret_value())

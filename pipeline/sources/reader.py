@@ -1,7 +1,8 @@
 """One video stream of an open container, frame by frame: what files and network streams share.
 
 A damaged packet is skipped and counted, never the end of a stream. Time stamps are the container's, rebased
-to 0 and always rising; where they jump back, the clock is anchored anew one frame later.
+to 0 and always rising; where they jump back, the clock is anchored anew one frame later. What turns packets into
+pictures, the processor or a GPU, is in `nvdec.py`.
 """
 
 import os
@@ -12,6 +13,7 @@ from typing import Any
 from engines.size import Size
 from pipeline.errors import SourceCause, SourceUnavailable
 from pipeline.sources.decoded import ColourWriter, DecodedFrame, colour_told, upright_size
+from pipeline.sources.nvdec import AUTO_FROM_PIXELS, Hwaccel, NvdecUnavailable, PacketDecoder, open_nvdec
 from pipeline.sources.source import OnEvent, nominal_rate
 
 __all__ = ["VideoReader", "cause_of", "default_threads"]
@@ -55,6 +57,7 @@ class VideoReader:
         threads: decoder threads.
         is_live: slice threads only (frame threads hold back a frame each), and gaps of more than
             `MAX_LIVE_GAP_NS` are closed.
+        hwaccel: `cuda` decodes on an NVIDIA GPU where that works, `auto` only pictures from `AUTO_FROM_PIXELS` on.
 
     Raises:
         SourceUnavailable: no video stream, no decoder, or no frame that can be decoded.
@@ -62,7 +65,7 @@ class VideoReader:
 
     MAX_LIVE_GAP_NS = 10_000_000_000
 
-    def __init__(self, container: Any, told: str, *, threads: int, is_live: bool) -> None:
+    def __init__(self, container: Any, told: str, *, threads: int, is_live: bool, hwaccel: Hwaccel = "none") -> None:
         self.n_corrupt = 0
         self.on_event: OnEvent | None = None
         self._told = told
@@ -73,6 +76,11 @@ class VideoReader:
         self._stream.thread_count = threads
         if is_live:
             self._stream.codec_context.options = {"flags": "low_delay"}
+        self._decoder = PacketDecoder(self._stream.codec_context, self._on_software)
+        self._unsaid = ""
+        """Why it is not the GPU that decodes, until somebody listens."""
+        if hwaccel == "none":
+            self._decoder.use_software()
         self.writer = ColourWriter()
         self._anchor_raw: int | None = None
         self._anchor_ns = 0
@@ -88,6 +96,8 @@ class VideoReader:
             )
         self.width, self.height = upright_size(self._held.picture)
         self.granted = f"{self.codec} {colour_told(self._held.picture)}"
+        if hwaccel != "none":
+            self._ask_hardware(self._held.picture, hwaccel)
 
     @property
     def codec(self) -> str:
@@ -119,12 +129,16 @@ class VideoReader:
 
     def next(self) -> DecodedFrame | None:
         """The next frame; None at the end. FFmpeg's own errors (time-outs) come through."""
+        if self._unsaid and self.on_event is not None:
+            self.on_event("decoded by the processor", f"{self._told}: {self._unsaid}")
+            self._unsaid = ""
         held, self._held = self._held, None
         return held if held is not None else next(self._frames, None)
 
     def rewind(self) -> None:
         """Start again from the beginning; time goes on."""
         self._container.seek(0)
+        self._decoder.rewind()
         self._anchor_raw = None
         self._frames = self._decode()
 
@@ -133,7 +147,7 @@ class VideoReader:
 
         for packet in self._packets():
             try:
-                pictures = packet.decode()
+                pictures = self._decoder.decode(packet)
             except InvalidDataError:
                 self._count_corrupt()
                 continue
@@ -142,6 +156,27 @@ class VideoReader:
                     self._count_corrupt()
                 self._notice_size(picture)
                 yield DecodedFrame(picture, self._rebased(picture), self.writer)
+
+    def _ask_hardware(self, first: Any, hwaccel: Hwaccel) -> None:
+        """Change over to NVDEC if that is wanted and works; a person who named it hears why it does not."""
+        n_pixels = first.width * first.height
+        try:
+            if hwaccel == "auto" and n_pixels < AUTO_FROM_PIXELS:
+                raise NvdecUnavailable(f"{n_pixels / 1e6:.1f} million pixels are too few for auto")
+            if first.pts is None:
+                raise NvdecUnavailable("its frames have no time stamps")
+            if first.rotation:
+                raise NvdecUnavailable("its pictures are to be turned, which only the processor's decoder tells")
+            self._decoder.use_hardware(open_nvdec(self._stream.codec_context))
+        except NvdecUnavailable as error:
+            self._decoder.use_software()
+            if hwaccel == "cuda":
+                self._unsaid = f"hwaccel cuda was wanted; {error}; run_stream.py doctor tells more"
+        else:
+            self.granted += ", NVDEC"
+
+    def _on_software(self, why: str) -> None:
+        self._unsaid = f"NVDEC failed in mid-stream ({why})"
 
     def _packets(self) -> Iterator[Any]:
         from av.error import InvalidDataError

@@ -112,3 +112,16 @@ def test_a_tagged_file_shows_the_colours_it_was_made_of(tmp_path: Path, colour: 
     assert np.abs(image_bgr[200:220, 20:100].astype(int) - (160, 90, 40)).max() <= 6
     assert ("BT.709" if colour[0] == BT709 else "BT.601") in source.format.granted
     assert ("full" if colour[1] == FULL else "limited") in source.format.granted
+
+
+def test_what_a_gpu_decoded_has_the_same_colours() -> None:
+    """NVDEC gives NV12, the same samples with blue and red chroma in turns: not a bit differs."""
+    picture = _picture(BT601, LIMITED)
+    interleaved = picture.reformat(format="nv12")
+    planar_bgr, interleaved_bgr = np.empty((48, 64, 3), np.uint8), np.empty((48, 64, 3), np.uint8)
+
+    ColourWriter().write(picture, planar_bgr)
+    ColourWriter().write(interleaved, interleaved_bgr)
+
+    assert interleaved.format.name == "nv12"
+    assert np.array_equal(planar_bgr, interleaved_bgr)
