@@ -253,7 +253,7 @@ def bench_stream(json_path: Path | None, **options: Any) -> None:
 @click.option("--streams", type=click.IntRange(2, 16), default=8, show_default=True, help="Synthetic ones.")
 @click.option("--fps", type=click.FloatRange(min=0.5, max=1000), default=5.0, show_default=True, help="Of each, paced.")
 @click.option("--seconds", type=click.FloatRange(min=1), default=10.0, show_default=True, help="Length of a paced run.")
-@click.option("--engine", default="person", show_default=True)
+@click.option("--engine", default="person@256x256", show_default=True)
 @click.option("--effect", default="blur:12", show_default=True)
 @click.option("--size", default="640x360", show_default=True, help="Of the streams.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Interleaved.")
