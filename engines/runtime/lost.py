@@ -26,8 +26,8 @@ STICKY: dict[int, str] = {
     721: "tensor memory was not freed",
     911: "an error of an external device",
 }
-"""Numbers of cudaError_t, and what cudaGetErrorString says of them (CUDA Runtime API, "Data types used by CUDA
-Runtime"): of each it is written there that the process must be ended and launched anew, or that the device is in no
+"""Numbers of cudaError_t (CUDA Runtime API, "Data types used by CUDA Runtime"; compared with cuda-bindings 13.5), and
+about what cudaGetErrorString says of them: of each it is written there that the process must be ended and launched anew, or that the device is in no
 state to go on."""
 
 AT_WORK: dict[int, str] = {
@@ -42,7 +42,7 @@ the next backend may be tried in the same process."""
 _NUMBER = re.compile(r"\bcuda\s?(?:runtime\s|driver\s)?(?:error|failure)(?:\s*code)?[\s:(=]*(\d{1,4})\b", re.IGNORECASE)
 """`CUDA error 700`, `CUDA failure 719: ...` (ONNX Runtime), `cudaError 35`, `CUDA error: 700`."""
 
-_WORDS = (
+_WORDS = (  # as cudaGetErrorString writes them, its spelling included; some libraries tell no number
     "illegal memory access",
     "illegal address",
     "illegal instruction",
@@ -55,7 +55,10 @@ _WORDS = (
     "launch timed out",
     "context is destroyed",
     "invalid program counter",
-    "invalid pc",
+    "invalid access of peer gpu memory",
+    "not supported on global/shared address space",
+    "tensor memory not completely freed",
+    "error has occured in external entity",
     "device lost",
     "device is lost",
     "gpu is lost",
