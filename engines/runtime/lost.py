@@ -27,8 +27,8 @@ STICKY: dict[int, str] = {
     911: "an error of an external device",
 }
 """Numbers of cudaError_t (CUDA Runtime API, "Data types used by CUDA Runtime"; compared with cuda-bindings 13.5), and
-about what cudaGetErrorString says of them: of each it is written there that the process must be ended and launched anew, or that the device is in no
-state to go on."""
+about what cudaGetErrorString says of them: of each it is written there that the process must be ended and launched
+anew, or that the device is in no state to go on."""
 
 AT_WORK: dict[int, str] = {
     46: "the device is unavailable",
