@@ -113,6 +113,8 @@ class RunConfig(Options):
     hwaccel: Literal["auto", "cuda", "none"] = "none"
     """Who decodes files and network streams. cuda: an NVIDIA GPU where that works, told where it does not; auto: the
     same from 1080p on, silently; none: the processor."""
+    codec: Literal["libx264", "h264_nvenc", "hevc_nvenc"] = "libx264"
+    """What `file:` encodes with; the latter two are an NVIDIA GPU's, and libx264 where they do not work."""
     max_frames: int | None = Field(None, gt=0)
     seconds: float | None = Field(None, gt=0)
     slots: int = Field(0, ge=0, le=64)

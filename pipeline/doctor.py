@@ -225,6 +225,22 @@ def _ffmpeg() -> list[Finding]:
     return [Finding("FFmpeg", Verdict.OK, f"{text}, libx264")]
 
 
+def _gpu_video() -> list[Finding]:
+    """Whether a GPU can decode and encode: each is opened once, where there is a driver."""
+    from pipeline.sinks.nvenc import nvenc_reason
+    from pipeline.sources.nvdec import nvdec_reason
+
+    findings = []
+    for topic, reason, key in (("NVDEC", nvdec_reason, "hwaccel=cuda"), ("NVENC", nvenc_reason, "codec=h264_nvenc")):
+        try:
+            why = reason()
+        except ImportError:
+            return []  # PyAV's fault, and told there
+        told = f"H.264 works; --set {key}" if why is None else f"not used: {why}"
+        findings.append(Finding(topic, Verdict.OK, told))
+    return findings
+
+
 def _display() -> list[Finding]:
     for name in ("WAYLAND_DISPLAY", "DISPLAY"):
         if os.environ.get(name):
@@ -327,6 +343,7 @@ CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     _crf,
     _opencv,
     _ffmpeg,
+    _gpu_video,
     _display,
     _cameras,
     _memory,

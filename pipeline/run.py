@@ -98,6 +98,7 @@ class Run:
                 "arithmetic": self.config.arithmetic,
                 "build": self.config.build,
                 "batch": self.config.batch.max,
+                "codec": self.config.codec,
             },
         }
 

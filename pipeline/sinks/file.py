@@ -3,7 +3,8 @@
 Playable at every moment: .mp4 and .mov grow by fragments of a quarter of a second (and become plain files when
 closed), .mkv by clusters, and `OutputFile` lets only whole ones reach the disk. So a run that is killed, or
 whose disk is full, keeps all but a fragment and the dozen frames that the encoder looks ahead. The trap: time
-stamps are what they were at the source, so a file of a live stream has no constant rate.
+stamps are what they were at the source, so a file of a live stream has no constant rate. Encoding on a GPU is in
+`nvenc.py`.
 """
 
 from fractions import Fraction
@@ -17,6 +18,7 @@ from pipeline.frame import StreamFormat
 from pipeline.sinks.audio import AudioTrack
 from pipeline.sinks.colour import YuvWriter
 from pipeline.sinks.disk import OutputFile
+from pipeline.sinks.nvenc import Codec, EncoderFailed, GoesOnInSoftware, nvenc_options, nvenc_reason, software_path
 from pipeline.sinks.sink import Announce, PlainSink, Shown, Sink, SinkOptions
 
 __all__ = ["FileOptions", "FileSink"]
@@ -52,6 +54,8 @@ class FileOptions(SinkOptions):
     """Quality: lower is better and larger; 18 to 28 is usual."""
     preset: str = "veryfast"
     """libx264's preset, from ultrafast to veryslow."""
+    codec: Codec = "libx264"
+    """Which encoder: h264_nvenc and hevc_nvenc are those of an NVIDIA GPU, and libx264 where they do not work."""
     threads: int = Field(2, ge=0, le=64)
     """Encoder threads; 0 lets the encoder choose. Two cost no more work than one, and use a core that is idle."""
     audio: bool = True
@@ -84,7 +88,20 @@ class FileOptions(SinkOptions):
         path = Path(self.path).expanduser()
         if self.part:
             path = path.with_name(f"{path.stem}.part{self.part + 1}{path.suffix}")
-        return FileSink(self, path, format, announce)
+        if self.codec == "libx264":
+            return FileSink(self, path, format, announce)
+        by_libx264 = self.model_copy(update={"codec": "libx264"})
+        reason = nvenc_reason(self.codec, format.width + format.width % 2, format.height + format.height % 2)
+        if reason is not None:
+            announce(f"{path}: encoded by libx264, {self.codec} was wanted; {reason}; run_stream.py doctor tells more")
+            return FileSink(by_libx264, path, format, announce)
+        beside = software_path(path)
+        return GoesOnInSoftware(
+            FileSink(self, path, format, announce),
+            lambda tell: FileSink(by_libx264, beside, format, tell),
+            announce,
+            f"it goes on in {beside}, by libx264",
+        )
 
 
 class FileSink(PlainSink):
@@ -153,7 +170,9 @@ class FileSink(PlainSink):
             if self._audio is not None:
                 self._audio.carry(until_s, self._first_ns or 0, is_last=picture is None)
         except FFmpegError as error:
-            raise SinkError(f"{self._disk.path}: could not be encoded ({error.strerror}); {self._kept()}") from error
+            raise EncoderFailed(
+                f"{self._disk.path}: could not be encoded ({error.strerror}); {self._kept()}"
+            ) from error
         self._commit()
 
     def _commit(self) -> None:
@@ -173,13 +192,18 @@ class FileSink(PlainSink):
         from av.codec.codec import UnknownCodecError
 
         try:
-            stream = self._container.add_stream("libx264", rate=format.rate_hz if format.rate_hz > 0 else 30)
+            stream = self._container.add_stream(options.codec, rate=format.rate_hz if format.rate_hz > 0 else 30)
         except UnknownCodecError:
             raise SinkError(
-                f"{self._disk.path}: this PyAV has no libx264; its wheel has: pip install --force-reinstall av"
+                f"{self._disk.path}: this PyAV has no {options.codec}; its wheel has: pip install --force-reinstall av"
             ) from None
         stream.width, stream.height, stream.pix_fmt = self._yuv.width, self._yuv.height, "yuv420p"
-        stream.options = {"preset": options.preset, "crf": str(options.crf), **_ENCODING}
+        if options.codec == "libx264":
+            stream.options = {"preset": options.preset, "crf": str(options.crf), **_ENCODING}
+        else:
+            stream.options = {**nvenc_options(options.crf, options.preset), **_ENCODING}
+        if options.codec == "hevc_nvenc" and self._disk.path.suffix.lower() != ".mkv":
+            stream.codec_context.codec_tag = "hvc1"  # Apple's players know HEVC in these files by no other name
         stream.time_base = TIME_BASE
         stream.codec_context.time_base = TIME_BASE
         stream.codec_context.thread_count = options.threads

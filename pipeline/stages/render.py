@@ -72,6 +72,8 @@ class Render:
                 if self.context.part and "part" in type(options).model_fields:
                     options = options.model_copy(update={"part": self.context.part})
                     self._announce(f"{text}: goes on in part {self.context.part + 1}, after render was restarted")
+                if "codec" in type(options).model_fields:
+                    options = options.model_copy(update={"codec": self.context.options.get("codec", "libx264")})
                 sinks[text] = options.open(formats[stream], pacing=self.context.pacing, announce=self._announce)
             fanout = Fanout(sinks, live=self.context.pacing == "live", wake=self.context.wake, tell=self._failed)
             self._fanouts[stream] = fanout
