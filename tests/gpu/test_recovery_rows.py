@@ -6,6 +6,7 @@ import torch
 from tests.gpu.recovery_rows import recovery_rows
 
 
+@pytest.mark.slow
 @pytest.mark.stream
 def test_a_killed_worker_comes_back_cold_and_by_its_standby() -> None:
     """Both rows are right: who followed, and that every frame is accounted for; on a CPU nothing is timed."""
