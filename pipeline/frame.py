@@ -9,12 +9,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import IntFlag
 from fractions import Fraction
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import WireError
+
+if TYPE_CHECKING:
+    from engines.on_device.planes import Seat
 
 __all__ = ["Frame", "PlaneSpec", "StreamFormat", "Ticket", "TicketFlag"]
 
@@ -124,3 +127,5 @@ class Frame:
     """When the source's read returned, on the monotonic clock."""
     shown_ns: int = 0
     """When the last sink accepted it; 0 while none has."""
+    seat: "Seat | None" = None
+    """Where its planes lie on a device; None where they are in the slot alone."""

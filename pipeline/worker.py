@@ -26,6 +26,7 @@ from pipeline.traffic import Traffic
 
 if TYPE_CHECKING:
     from engines.runtime.page_lock import PageLock
+    from pipeline.on_device import OnDevice
 
 __all__ = ["Worker"]
 
@@ -67,6 +68,7 @@ class Worker:
             beat=self._beat,
             part=job["incarnation"] - 1,
             lock_memory=self._lock_memory,
+            on_device=self._on_device(),
         )
         self._page_lock: PageLock | None = None
         self._names = [name for name in job["stages"] if name != "capture"]
@@ -339,6 +341,13 @@ class Worker:
         if self.door is not None:
             self.door.begin(self._ledgers, self.traffic)
         return True
+
+    def _on_device(self) -> "OnDevice | None":
+        if not {"preprocess", "segment", "render"} <= set(self.job["stages"]):
+            return None
+        from pipeline.on_device import on_device_of  # brings the painters in; a worker of one stage has no use for it
+
+        return on_device_of(self.job["stages"], self.streams, self._bell.ring, self.say)
 
     def _lock_memory(self) -> None:
         """Best effort, once in a process: what is refused is told, and copies take their usual way."""

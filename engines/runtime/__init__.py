@@ -8,7 +8,7 @@ there, when what it chose does not open.
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, Self, cast
+from typing import TYPE_CHECKING, Protocol, Self, cast
 
 from configs import near_matches
 from engines.errors import BackendUnavailable
@@ -16,6 +16,9 @@ from engines.names import check_file, resolve
 from engines.runtime.checked import Array, CheckedEngine, Hint, PrecisionHint
 from engines.runtime.first_that_opens import FirstThatOpens, Next
 from engines.spec import EngineSpec
+
+if TYPE_CHECKING:
+    from engines.runtime.resident import Resident
 
 __all__ = [
     "BACKENDS",
@@ -54,6 +57,9 @@ class Engine(Protocol):
     def infer(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
         """One batch into buffers the caller owns; only the outputs named are computed where the runtime can."""
 
+    def resident(self) -> "Resident | None":
+        """Its buffers on a device, for who keeps frames there (`engines/on_device/`); None: it lends none."""
+
     def __exit__(self, *exc: object) -> None: ...
 
 
@@ -62,6 +68,7 @@ def open_engine(
     *,
     backend: str = "auto",
     outputs: Sequence[str] | None = None,
+    lent_outputs: Sequence[str] | None = None,
     n_threads: int | None = None,
     hint: Hint = "latency",
     precision_hint: PrecisionHint = "auto",
@@ -74,6 +81,8 @@ def open_engine(
         engine: a name, a path or a resolved spec; see `engines.names.resolve`.
         backend: a key of `BACKENDS`, or `auto`: the first that is available and opens; one that is named must open.
         outputs: what will be asked for: of `logits`, `alpha`, `labels`; None: everything.
+        lent_outputs: the same of a backend that lends its buffers (`Engine.resident`), where less is needed; None:
+            `outputs`.
         n_threads: threads of one inference; None: all cores this process may use.
         hint: `latency` (a stream) or `throughput` (several threads infer at once).
         precision_hint: `f32` forbids bf16, for comparisons.
@@ -91,8 +100,10 @@ def open_engine(
         spec = resolve(engine)
 
     def made(name: str, why: str = "") -> CheckedEngine:
-        engine = _class_of(name)(
-            spec, outputs=outputs, n_threads=n_threads, hint=hint, precision_hint=precision_hint, max_batch=max_batch
+        kind = _class_of(name)
+        wanted = lent_outputs if lent_outputs is not None and kind.lends_buffers() else outputs
+        engine = kind(
+            spec, outputs=wanted, n_threads=n_threads, hint=hint, precision_hint=precision_hint, max_batch=max_batch
         )
         engine.key, engine.why = name, why
         return engine

@@ -6,7 +6,7 @@ address: runtimes are bound to the caller's memory, so a strided view must never
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from engines.errors import DeviceLost, EngineError, InputSizeError
 from engines.machine import usable_cores
 from engines.runtime.lost import lost_reason
 from engines.spec import INPUT_NAME, EngineSpec
+
+if TYPE_CHECKING:
+    from engines.runtime.resident import Resident
 
 __all__ = ["GPU_BATCH", "CheckedEngine", "Hint", "PrecisionHint", "address_of"]
 
@@ -92,6 +95,15 @@ class CheckedEngine(ABC):
     @classmethod
     def missing_reason(cls, spec: EngineSpec, precision_hint: PrecisionHint = "auto") -> str | None:  # noqa: ARG003
         """What this backend needs beside the graph and does not have, with what would mend it; None when it has all."""
+        return None
+
+    @classmethod
+    def lends_buffers(cls) -> bool:
+        """Whether `resident` gives them here, once an engine is open; asked before, to open it for what is needed."""
+        return False
+
+    def resident(self) -> "Resident | None":
+        """Its buffers on a device, for who keeps frames there; None where there are none to lend, or it is not open."""
         return None
 
     @abstractmethod

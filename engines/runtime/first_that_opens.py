@@ -6,10 +6,13 @@ it, is what callers hold, so whatever a backend learns by opening is copied here
 """
 
 from collections.abc import Callable, Mapping
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from engines.errors import BackendUnavailable, DeviceLost, EngineError
 from engines.runtime.checked import Array, CheckedEngine
+
+if TYPE_CHECKING:
+    from engines.runtime.resident import Resident
 
 __all__ = ["FirstThatOpens", "Next"]
 
@@ -59,6 +62,10 @@ class FirstThatOpens:
     def infer(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
         """One batch into buffers the caller owns."""
         self._engine.infer(inputs, outputs)
+
+    def resident(self) -> "Resident | None":
+        """Of the backend that opened."""
+        return self._engine.resident()
 
     def __exit__(self, *exc: object) -> None:
         self._engine.__exit__(*exc)

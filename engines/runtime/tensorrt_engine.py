@@ -19,6 +19,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from engines.errors import BackendUnavailable, EngineError, EngineMismatch, InputSizeError
+from engines.kernels import is_interpreted
+from engines.kernels import unavailable_reason as kernels_reason
 from engines.machine import nvidia_reason
 from engines.plans.cache import Plan
 from engines.plans.choose import plan_for
@@ -28,6 +30,7 @@ from engines.plans.network import Log, check_promise, make_log, started
 from engines.runtime.checked import GPU_BATCH, Array, CheckedEngine, PrecisionHint
 from engines.runtime.device import CaptureRefused, Device, DeviceBuffer, DeviceGraph, device_reason, open_device
 from engines.runtime.graph_facts import GraphFacts
+from engines.runtime.resident import Resident
 from engines.spec import INPUT_NAME, EngineSpec
 
 __all__ = ["TensorRtEngine", "TensorRtRtxEngine"]
@@ -137,6 +140,25 @@ class TensorRtEngine(CheckedEngine):
             for name, buffer in outputs.items():
                 device.download(buffer, held.buffers[name])
             device.wait()
+
+    @classmethod
+    def lends_buffers(cls) -> bool:
+        """Where kernels can run on the same GPU; they need torch and triton, TensorRT does not."""
+        return kernels_reason() is None and not is_interpreted()
+
+    def resident(self) -> Resident | None:
+        held = self._held
+        if held is None or not self.lends_buffers():
+            return None
+
+        def launch() -> None:
+            graph = held.graphs.get(1)
+            if graph is not None:
+                graph.launch()
+            else:
+                self._enqueue(held, 1)
+
+        return Resident(held.device, held.buffers, launch, functools.partial(self._lost, at_work=True))
 
     def _close(self) -> None:
         held, self._held = self._held, None

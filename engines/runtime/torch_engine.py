@@ -12,6 +12,7 @@ fakes.
 
 import contextlib
 import ctypes
+import functools
 import importlib.util
 import os
 import threading
@@ -22,11 +23,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from engines.errors import EngineError, EngineMismatch
+from engines.kernels import is_interpreted
+from engines.kernels import unavailable_reason as kernels_reason
 from engines.machine import nvidia_reason
 from engines.runtime.checked import GPU_BATCH, Array, CheckedEngine
 from engines.runtime.device import CaptureRefused, DeviceBuffer, DeviceGraph, TorchDevice
 from engines.runtime.graph_facts import check_contract
 from engines.runtime.host_device import HostDevice
+from engines.runtime.resident import Resident
 from engines.spec import INPUT_NAME
 
 if TYPE_CHECKING:
@@ -139,6 +143,21 @@ class TorchCpuEngine(CheckedEngine):
         if held is not None:
             self._restore(held)
             held.free()
+
+    @classmethod
+    def lends_buffers(cls) -> bool:
+        """On the CPU only where kernels run there too: for tests."""
+        return is_interpreted()
+
+    def resident(self) -> Resident | None:
+        held = self._held
+        if held is None or not self.lends_buffers():
+            return None
+
+        def launch() -> None:
+            self._launch(held, 1)
+
+        return Resident(held.device, held.buffers, launch, functools.partial(self._lost, at_work=True))
 
     # -- what differs between CPU and GPU
 
@@ -259,6 +278,11 @@ class TorchCudaEngine(TorchCpuEngine):
         if not torch.cuda.is_available():
             return f"torch finds no GPU for its CUDA {torch.version.cuda}; install a newer NVIDIA driver"
         return None
+
+    @classmethod
+    def lends_buffers(cls) -> bool:
+        """Where kernels can run on the same GPU."""
+        return kernels_reason() is None and not is_interpreted()
 
     def _device(self) -> TorchDevice | HostDevice:
         return TorchDevice(0)

@@ -14,7 +14,7 @@ from pipeline.effects.composite import Compositor
 from pipeline.effects.effect import Image
 from pipeline.effects.gaussian import FLOOR, HALVES_BEFORE_WEIGHTS, Weighted, border_of, halve, plan
 
-__all__ = ["ForegroundCompositor"]
+__all__ = ["OF_BACKGROUND", "OF_SUBJECT", "SIGMA_SHARE", "ForegroundCompositor"]
 
 SIGMA_SHARE = 12 / 1280
 """Standard deviation of both blurs, as a share of the frame's longer side. Twice as wide lowers the gain by a tenth."""
@@ -22,8 +22,8 @@ SURE = 0.8
 """Up to this alpha a pixel says nothing of the subject's colour, and from 1 - this on nothing of the background's."""
 
 _LEVELS = np.arange(256, dtype=np.float32) / 255
-_OF_SUBJECT = np.clip((_LEVELS - SURE) / (1 - SURE), FLOOR, 1).astype(np.float32)
-_OF_BACKGROUND = np.clip((1 - SURE - _LEVELS) / (1 - SURE), FLOOR, 1).astype(np.float32)
+OF_SUBJECT = np.clip((_LEVELS - SURE) / (1 - SURE), FLOOR, 1).astype(np.float32)
+OF_BACKGROUND = np.clip((1 - SURE - _LEVELS) / (1 - SURE), FLOOR, 1).astype(np.float32)
 
 
 class ForegroundCompositor:
@@ -63,8 +63,8 @@ class ForegroundCompositor:
             halve(image_bgr, half_bgr)
             halve(alpha, half_alpha)
             image_bgr, alpha = half_bgr, half_alpha
-        subject = self._blurred(image_bgr, alpha, _OF_SUBJECT, self._subject)
-        background = self._blurred(image_bgr, alpha, _OF_BACKGROUND, self._background)
+        subject = self._blurred(image_bgr, alpha, OF_SUBJECT, self._subject)
+        background = self._blurred(image_bgr, alpha, OF_BACKGROUND, self._background)
         for half in self._alphas:
             halve(alpha, half)
             alpha = half

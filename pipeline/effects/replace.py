@@ -95,14 +95,14 @@ class BackdropPainter:
     """Lays the subject over a backdrop."""
 
     def __init__(self, format: StreamFormat, backdrop: Backdrop, mix: float) -> None:
-        self._backdrop = backdrop
-        self._mix = mix
+        self.backdrop = backdrop
+        self.mix = mix
         self._compositor = ForegroundCompositor(format.height, format.width)
 
     def paint(self, image_bgr: Image, matte: Matte, pts_ns: int, out: Image) -> None:
-        behind = self._backdrop.at(pts_ns)
-        if self._mix < 1:
-            cv2.addWeighted(behind, self._mix, image_bgr, 1 - self._mix, 0, dst=out)
+        behind = self.backdrop.at(pts_ns)
+        if self.mix < 1:
+            cv2.addWeighted(behind, self.mix, image_bgr, 1 - self.mix, 0, dst=out)
         else:
             np.copyto(out, behind)
         self._compositor.over(image_bgr, matte.alpha, out)

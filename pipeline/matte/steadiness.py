@@ -53,6 +53,12 @@ class LiveSteadiness:
         self._next_ns: int | None = None
         self._before: tuple[int, Labels, Labels] | None = None
 
+    def is_due(self, pts_ns: int) -> bool:
+        """Whether `look` wants this frame; of any other it may be spared."""
+        if self._before is not None or self._next_ns is None:
+            return True
+        return not 0 <= self._next_ns - pts_ns <= PERIOD_NS
+
     def look(
         self, sequence: int, pts_ns: int, tensor_bgr: NDArray[np.uint8], alpha: Labels | None, labels: Labels | None
     ) -> Pair | None:
@@ -65,9 +71,9 @@ class LiveSteadiness:
         Returns:
             A pair's counts when this frame ends one; else None.
         """
-        before, self._before = self._before, None
-        if before is None and self._next_ns is not None and 0 <= self._next_ns - pts_ns <= PERIOD_NS:
+        if not self.is_due(pts_ns):
             return None
+        before, self._before = self._before, None
         small = luma(np.ascontiguousarray(self._geometry.crop(tensor_bgr)))
         mask = labels if alpha is None else alpha
         assert mask is not None, "an engine gives alpha or labels"

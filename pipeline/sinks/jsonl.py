@@ -51,6 +51,7 @@ class JsonLinesSink(PlainSink):
     """Writes, flushes, forgets."""
 
     needs_matte = True
+    needs_picture = False
 
     def __init__(self, file: OutputFile) -> None:
         self._file = file

@@ -20,6 +20,7 @@ class NullSink(PlainSink):
     """Accepts every frame at once."""
 
     inline = True
+    needs_picture = False
 
     def accept(self, shown: Shown) -> None:
         pass

@@ -65,6 +65,8 @@ class PlainSink:
 
     inline: bool = False
     needs_matte: bool = False
+    needs_picture: bool = True
+    """False: `composite_bgr` is not looked at, so one made on a GPU stays there. Sinks without this attribute look."""
 
     def commands(self) -> list[dict[str, Any]]:
         """Nobody asks."""

@@ -6,12 +6,15 @@ A stage reads and writes planes of a frame and knows nothing of sockets, slots o
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from configs import ConfigError, near_matches
 from pipeline.frame import Frame, StreamFormat
 from pipeline.settings import Settings
 from pipeline.timing import Ledger
+
+if TYPE_CHECKING:
+    from pipeline.on_device import OnDevice
 
 __all__ = ["STAGES", "PlainStage", "Stage", "StageContext", "open_stage"]
 
@@ -38,6 +41,8 @@ class StageContext:
     ledgers: dict[int, Ledger] = field(default_factory=dict)
     part: int = 0
     """How often this worker was restarted."""
+    on_device: "OnDevice | None" = None
+    """Where planes may stay on a device from stage to stage; None: in the slots."""
     lock_memory: Callable[[], None] = lambda: None
     """Says that a GPU reads and writes the slots from now on: they are page-locked once, as well as can be."""
 

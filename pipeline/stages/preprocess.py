@@ -37,5 +37,8 @@ class Preprocess(PlainStage):
         self._geometry = prepared
 
     def process(self, frame: Frame) -> None:
-        """`image_bgr` to `tensor_bgr`."""
-        resize_into(frame.plane("image_bgr"), self._geometry[frame.ticket.stream], frame.plane("tensor_bgr"))
+        """`image_bgr` to `tensor_bgr`, on a device where the engine is."""
+        geometry = self._geometry[frame.ticket.stream]
+        if self.context.on_device is not None and self.context.on_device.take(frame, geometry):
+            return
+        resize_into(frame.plane("image_bgr"), geometry, frame.plane("tensor_bgr"))

@@ -1,10 +1,14 @@
-"""Composites each frame with its own mask and gives it to the sinks."""
+"""Composites each frame with its own mask and gives it to the sinks.
+
+A frame that lies on a device is composed there when the effect can be, and given to the sinks when the device is done
+with it. The trap: a frame that is composed on the host meanwhile has to wait for those before it.
+"""
 
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from engines.names import resolve
 from pipeline.effects import Painter, effect_from_text
@@ -16,6 +20,9 @@ from pipeline.matte.steadiness import LiveSteadiness
 from pipeline.settings import Settings
 from pipeline.sinks import Shown, Sink, sink_from_text
 from pipeline.stages import StageContext
+
+if TYPE_CHECKING:
+    from engines.on_device.planes import PaintsOnDevice
 
 __all__ = ["Render"]
 
@@ -35,6 +42,9 @@ class _Look:
     planes: tuple[str, ...]
     told: dict[str, Any]
     steadiness: LiveSteadiness
+    on_device: "PaintsOnDevice | None" = None
+    why_host: str = ""
+    """Why the host paints what lies on a device; empty when that goes without saying."""
 
 
 class Render:
@@ -52,6 +62,8 @@ class Render:
         self._formats: Mapping[int, StreamFormat] = {}
         self._fanouts: dict[int, Fanout] = {}
         self._looks: dict[int, _Look] = {}
+        self._queued: deque[tuple[Frame, _Look, bool]] = deque()
+        """On a device, in order; and whether the host gets what tells how still masks hold."""
         self._flying: deque[tuple[Frame, InFlight]] = deque()
         self._next_update_ns = 0
         self._next_look_ns = 0
@@ -80,6 +92,8 @@ class Render:
             n_threads = max(n_threads, fanout.n_threads)
         # One frame with every sink that lags, one waiting, one being painted: more cannot be held at once.
         self.in_flight = n_threads + 2 if n_threads else 1
+        if self.context.on_device is not None:
+            self.in_flight += 1  # the device works on one while the host looks after the one before
 
     def prepare(self, settings: Settings) -> dict[int, _Look]:
         """Make the painters and the upsampling of these settings."""
@@ -88,7 +102,13 @@ class Render:
         for stream in self.context.streams:
             format = self._formats[stream]
             text = settings.effects[stream] if settings.mask else "none"
-            painter = effect_from_text(text).with_strength(settings.strength).open(format)
+            effect = effect_from_text(text).with_strength(settings.strength)
+            painter = effect.open(format)
+            on_device, why_host = None, ""
+            if self.context.on_device is not None:
+                on_device, why_host = self.context.on_device.painter(
+                    settings.opening, effect, painter, format, settings.matte
+                )
             told = {
                 "engine": settings.engine,
                 "effect": settings.effects[stream],
@@ -100,46 +120,38 @@ class Render:
             }
             looks[stream] = _Look(
                 MatteUpsampler(format, spec, settings.matte), painter, spec.output.mask_planes, told,
-                LiveSteadiness(format.height, format.width, spec),
+                LiveSteadiness(format.height, format.width, spec), on_device, why_host,
             )  # fmt: skip
         return looks
 
     def use(self, prepared: Any) -> None:
         """Paint by these from the next frame on."""
         self._looks = prepared
+        for look in self._looks.values():
+            if self.context.on_device is not None:
+                self.context.on_device.say_once("painted on the host", look.why_host)
 
     def keep(self, prepared: Sequence[Any]) -> None:
         """Painters hold nothing but memory."""
         del prepared
 
     def submit(self, frames: Sequence[Frame]) -> None:
-        """Paint, and give to the sinks."""
+        """Paint, and give to the sinks; what a device paints is given when it is done."""
         for frame in frames:
-            stream = frame.ticket.stream
-            look = self._looks[stream]
-            planes = {name: frame.plane(name) for name in look.planes}
-            image_bgr, composite = frame.plane("image_bgr"), frame.plane("composite")
-            matte = look.upsampler.matte(planes.get("alpha"), planes.get("labels"), image_bgr)
-            look.painter.paint(image_bgr, matte, frame.ticket.pts_ns, composite)
-            shown = Shown(
-                composite_bgr=composite,
-                matte=self._kept(matte, stream),
-                sequence=frame.ticket.sequence,
-                pts_ns=frame.ticket.pts_ns,
-                captured_ns=frame.captured_ns,
-                stream=stream,
-            )
-            self._flying.append((frame, self._fanouts[stream].give(shown)))
-            ticket = frame.ticket
-            pair = look.steadiness.look(
-                ticket.sequence, ticket.pts_ns, frame.plane("tensor_bgr"), planes.get("alpha"), planes.get("labels")
-            )
-            if pair is not None:
-                self.context.ledgers[stream].count_pair(pair.still, pair.flipped, pair.common, pair.united)
+            look = self._looks[frame.ticket.stream]
+            if look.on_device is not None and frame.seat is not None and self._paint_there(frame, look):
+                continue
+            while self._queued:
+                self._show_first()
+            matte = self._matte(frame, look)
+            look.painter.paint(frame.plane("image_bgr"), matte, frame.ticket.pts_ns, frame.plane("composite"))
+            self._show(frame, look, matte, is_due=look.steadiness.is_due(frame.ticket.pts_ns))
         self._look_after_sinks()
 
     def finished(self) -> Iterator[Frame]:
         """Frames that every sink has let go of, in order; `shown_ns` says when the last sink took them."""
+        while self._queued and self._queued[0][0].seat is not None and self._queued[0][0].seat.is_done:
+            self._show_first()
         while self._flying and self._flying[0][1].holders == 0:
             frame, flight = self._flying.popleft()
             frame.shown_ns = flight.accepted_ns
@@ -168,12 +180,61 @@ class Render:
         for stream in list(self._fanouts):
             self.end(stream)
 
-    def _kept(self, matte: Matte, stream: int) -> Matte | None:
-        # The upsampler reuses its buffers, so a sink in a thread of its own gets a copy of the mask.
-        sinks = self._fanouts[stream].sinks
-        if not any(sink.needs_matte for sink in sinks):
-            return None
-        return matte.copy()
+    def _paint_there(self, frame: Frame, look: _Look) -> bool:
+        """Queue the composite on the device; False when its mask is not there."""
+        on_device, seat = self.context.on_device, frame.seat
+        assert on_device is not None, "a seat is given by it"
+        assert seat is not None, "the caller looked"
+        assert look.on_device is not None, "the caller looked"
+        if not all(seat.has(name) for name in look.planes):
+            on_device.say_once("painted on the host", "refine makes the masks there")
+            return False
+        sinks = self._fanouts[frame.ticket.stream].sinks
+        wanted = {"composite"} if any(getattr(sink, "needs_picture", True) for sink in sinks) else set()
+        is_due = look.steadiness.is_due(frame.ticket.pts_ns)
+        if is_due or any(sink.needs_matte for sink in sinks):
+            wanted |= set(look.planes)
+        on_device.paint(frame, look.on_device, wanted | {"tensor_bgr"} if is_due else wanted)
+        self._queued.append((frame, look, is_due))
+        return True
+
+    def _show_first(self) -> None:
+        """Give the sinks the first of those that a device has, when it is done with it."""
+        frame, look, is_due = self._queued.popleft()
+        assert frame.seat is not None, "it was queued with one"
+        frame.seat.wait()
+        self._show(frame, look, None, is_due=is_due)
+
+    def _matte(self, frame: Frame, look: _Look) -> Matte:
+        planes = {name: frame.plane(name) for name in look.planes}
+        return look.upsampler.matte(planes.get("alpha"), planes.get("labels"), frame.plane("image_bgr"))
+
+    def _show(self, frame: Frame, look: _Look, matte: Matte | None, *, is_due: bool) -> None:
+        """Give a painted frame to the sinks; None: its matte was not made on the host."""
+        ticket = frame.ticket
+        fanout = self._fanouts[ticket.stream]
+        kept: Matte | None = None
+        if any(sink.needs_matte for sink in fanout.sinks):
+            # The upsampler reuses its buffers, so a sink in a thread of its own gets a copy of the mask.
+            kept = (matte or self._matte(frame, look)).copy()
+        shown = Shown(
+            composite_bgr=frame.plane("composite"),
+            matte=kept,
+            sequence=ticket.sequence,
+            pts_ns=ticket.pts_ns,
+            captured_ns=frame.captured_ns,
+            stream=ticket.stream,
+        )
+        self._flying.append((frame, fanout.give(shown)))
+        if is_due:
+            masks = {name: frame.plane(name) for name in look.planes}
+            pair = look.steadiness.look(
+                ticket.sequence, ticket.pts_ns, frame.plane("tensor_bgr"), masks.get("alpha"), masks.get("labels")
+            )
+            if pair is not None:
+                self.context.ledgers[ticket.stream].count_pair(pair.still, pair.flipped, pair.common, pair.united)
+        if self.context.on_device is not None:
+            self.context.on_device.release(frame)
 
     def _look_after_sinks(self) -> None:
         now_ns = time.monotonic_ns()

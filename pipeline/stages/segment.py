@@ -22,6 +22,7 @@ __all__ = ["Segment"]
 class Opened:
     """An engine that is open, and what it would be better with."""
 
+    opening: tuple[str, str]
     engine: Engine
     plan: dict[str, str] | None
     """The plan that TensorRT lacks to run it instead, if that is to be built."""
@@ -59,7 +60,9 @@ class Segment(PlainStage):
         # Once for all openings: planes are laid out by it, so an engine that is exported anew meanwhile is refused.
         spec = self._specs[name] = self._specs.get(name) or resolve(name)
         engine = self._open(spec, settings.opening[1])
-        made = self._opened[settings.opening] = Opened(engine, self._missing_plan(name, spec))
+        if self.context.on_device is not None:
+            self.context.on_device.open(settings.opening, engine)
+        made = self._opened[settings.opening] = Opened(settings.opening, engine, self._missing_plan(name, spec))
         return made
 
     def use(self, prepared: Any) -> None:
@@ -69,6 +72,8 @@ class Segment(PlainStage):
         output = engine.spec.output
         self._outputs = outputs_wanted(output, self.context.options)
         self.batch = min(engine.max_batch, len(self.context.streams))
+        if self.context.on_device is not None:
+            self.context.on_device.serve(opened.opening)
         if engine is not self._engine:
             if engine.on_gpu:
                 self.context.lock_memory()
@@ -82,6 +87,7 @@ class Segment(PlainStage):
         for key, opened in list(self._opened.items()):
             if not any(opened is kept for kept in prepared):
                 del self._opened[key]
+                self._leave(key)
                 opened.engine.__exit__(None, None, None)
 
     def submit(self, frames: Sequence[Frame]) -> None:
@@ -95,16 +101,24 @@ class Segment(PlainStage):
             self._done += batch
 
     def process(self, frame: Frame) -> None:
-        """One inference, straight into the slot."""
+        """One inference, straight into the slot, or where the frame lies on a device."""
+        if frame.seat is not None:
+            frame.seat.planes.infer(frame.seat, self._outputs)
+            return
         assert self._engine is not None, "use() comes before the first frame"
         outputs = {name: frame.plane(name)[None] for name in self._outputs}
         self._engine.infer({"image_bgr": frame.plane("tensor_bgr")[None]}, outputs)
 
     def close(self) -> None:
         """Close every engine that is open."""
-        for opened in self._opened.values():
+        for key, opened in self._opened.items():
+            self._leave(key)
             opened.engine.__exit__(None, None, None)
         self._opened.clear()
+
+    def _leave(self, opening: tuple[str, str]) -> None:
+        if self.context.on_device is not None:
+            self.context.on_device.close(opening)
 
     def _open(self, spec: EngineSpec, backend: str) -> Engine:
         is_first = not self._opened
@@ -118,6 +132,8 @@ class Segment(PlainStage):
             backend=backend or self.context.backend,
             without=without,
             outputs=outputs_wanted(spec.output, self.context.options),
+            # On the device one kernel makes the masks from logits, without a class at full size.
+            lent_outputs=("logits",) if self.context.on_device is not None else None,
             n_threads=self.context.n_threads,
             precision_hint=self.context.options.get("arithmetic", "auto"),
             max_batch=batch_wanted(len(self.context.streams), self.context.options),

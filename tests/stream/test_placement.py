@@ -11,16 +11,20 @@ from configs import load
 from pipeline.config import RunConfig
 from pipeline.report import report_of
 from pipeline.run import prepare
+from pipeline.sources import source_from_uri
+from pipeline.sources.synthetic import shape_mask
 from pipeline.supervisor import Supervisor
 from tests.engines.runtime.graphs import write_engine
 from tests.stream.playing import pictures
 
 N = 12
+SPEED = 200
 
 
-def _play(folder: Path, **options: Any) -> tuple[dict[str, Any], list[str]]:
+def _play(folder: Path, n: int = N, **options: Any) -> tuple[dict[str, Any], list[str]]:
     """Run one stream to its end; the report and the names of its workers."""
-    streams = [{"source": f"synthetic:96x64@30?frames={N}", "sinks": [f"frames:{folder}/a", f"masks:{folder}/b"]}]
+    source = f"synthetic:96x64@30?frames={n}&speed={SPEED}"
+    streams = [{"source": source, "sinks": [f"frames:{folder}/a", f"masks:{folder}/b"]}]
     tree = {"streams": streams, "pacing": "lossless", "effect": "blur:6", **options}
     supervisor = Supervisor(prepare(load(RunConfig, None, [f"{k}={json.dumps(v)}" for k, v in tree.items()])), _unseen)
     try:
@@ -53,3 +57,27 @@ def test_fused_and_split_give_the_same_bytes(tmp_path: Path) -> None:
         assert sorted(one) == sorted(other) == list(range(N))
         assert all(np.array_equal(one[n], other[n]) for n in range(N))
     assert any(mask.any() for mask in played["fused"][2].values())
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+@pytest.mark.stream
+def test_a_fused_worker_keeps_planes_on_the_device(tmp_path: Path) -> None:
+    """torch on the CPU, kernels interpreted: every frame is shown, composed there, with the mask its colour asks for.
+
+    One sink gets mattes, another pictures; how far they are the host's is in tests/pipeline/test_on_device.py.
+    """
+    engine = str(write_engine(tmp_path / "tiny"))
+
+    report, workers = _play(tmp_path, engine=engine, backend="torch_cpu", placement="fused", n=4)
+
+    assert workers == ["capture", "preprocess+segment+render"]
+    assert report["frames"] == {"captured": 4, "shown": 4, "dropped": {}}
+    assert "painted on the host" not in [event["what"] for event in report["events"]]
+    shown, masks = pictures(tmp_path / "a"), pictures(tmp_path / "b")
+    assert sorted(shown) == sorted(masks) == list(range(4))
+    format = source_from_uri("synthetic:96x64@30").open().format
+    for number, mask in masks.items():
+        # Its blue is 200, and the graph calls a pixel a person above 128.
+        assert mask[:, :, 0][shape_mask(number, format, speed_px_s=SPEED)].mean() > 0.9
+        assert shown[number].any()
