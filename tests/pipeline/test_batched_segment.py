@@ -1,5 +1,6 @@
 """Segment with several streams: one call of the engine for as many frames as it takes, each with its own answer."""
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -125,3 +126,26 @@ def test_the_same_buffers_serve_every_batch(opened: Opened) -> None:
 
         assert list(stage.finished()) == batch
         assert are_right(batch)
+
+
+def test_nothing_is_allocated_for_a_batch(opened: Opened) -> None:
+    """The planes are copied into buffers that stay; what Python holds besides are views and dictionaries."""
+    stage = opened("max_batch=8", 8)
+    batches = [frames(8), frames(8)[:5]]
+    for batch in batches:
+        stage.submit(batch)
+        list(stage.finished())
+    peaks = []
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            for batch in batches:
+                before, _ = tracemalloc.get_traced_memory()
+                tracemalloc.reset_peak()
+                stage.submit(batch)
+                list(stage.finished())
+                peaks.append(tracemalloc.get_traced_memory()[1] - before)
+    finally:
+        tracemalloc.stop()
+
+    assert min(peaks) < 8192  # one stacked input has 48 KiB, one stacked mask 16
