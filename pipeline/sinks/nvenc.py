@@ -41,9 +41,11 @@ def nvenc_reason(codec: str = "h264_nvenc", width: int = 1280, height: int = 720
     reason = nvidia_reason()
     if reason is not None:
         return reason
-    import av
-    from av.codec.codec import UnknownCodecError
-
+    try:
+        import av
+        from av.codec.codec import UnknownCodecError
+    except ImportError as error:
+        return f"PyAV cannot be loaded ({error})"
     try:
         encoder: Any = av.CodecContext.create(codec, "w")
         encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"

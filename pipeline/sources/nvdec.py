@@ -191,9 +191,8 @@ def _opened(codec: str) -> Any:
     reason = nvidia_reason()
     if reason is not None:
         raise NvdecUnavailable(reason)
-    import av
-
     try:
+        import av
         from av.codec.hwaccel import HWAccel
 
         kinds = {config.device_type.name for config in av.Codec(codec, "r").hardware_configs if config.is_supported}

@@ -21,7 +21,7 @@ from tests.gpu.rows import Row, table
 
 __all__ = ["main"]
 
-SECTIONS = ("kernels", "crf", "networks", "engines", "batches", "recovery")
+SECTIONS = ("kernels", "crf", "networks", "engines", "batches", "video", "recovery")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -95,6 +95,10 @@ def _rows_of(section: str, device: Any, is_quick: bool) -> list[Row]:
         from tests.gpu.batch_rows import batch_rows
 
         return list(batch_rows(device, is_quick))
+    if section == "video":
+        from tests.gpu.video_rows import video_rows
+
+        return list(video_rows(device, is_quick))
     if section == "recovery":
         from tests.gpu.recovery_rows import recovery_rows
 
