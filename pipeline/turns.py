@@ -20,10 +20,7 @@ class _Waiting(NamedTuple):
     ticket: Ticket
     since_s: float
     """When it came, or when the first came of those that it replaced."""
-
-    @property
-    def is_end(self) -> bool:
-        return bool(self.ticket.flags & TicketFlag.END)
+    is_end: bool
 
 
 @dataclass
@@ -44,9 +41,10 @@ class Turns:
         self._live = live
         self._order = list(self._queues)
         """Streams, longest unserved first."""
+        self._n_waiting = 0
 
     def __bool__(self) -> bool:
-        return any(queue.waiting for queue in self._queues.values())
+        return self._n_waiting > 0
 
     def __iter__(self) -> Iterator[Ticket]:
         """Every ticket that waits, in no particular order."""
@@ -57,13 +55,14 @@ class Turns:
     def add(self, ticket: Ticket, now_s: float) -> Ticket | None:
         """Let a ticket wait; returns the frame that it replaces, if any."""
         queue = self._queues[ticket.stream]
-        new = _Waiting(ticket, now_s)
+        new = _Waiting(ticket, now_s, bool(ticket.flags & TicketFlag.END))
         queue.is_over = new.is_end  # an end may be followed by frames: it is said again when a worker was replaced
         replaced = None
         if self._live and not new.is_end and queue.waiting and not queue.waiting[-1].is_end:
             before = queue.waiting.pop()
-            replaced, new = before.ticket, _Waiting(ticket, before.since_s)
+            replaced, new = before.ticket, _Waiting(ticket, before.since_s, is_end=False)
         queue.waiting.append(new)
+        self._n_waiting += replaced is None
         return replaced
 
     def take(self, at_most: int) -> list[Ticket]:
@@ -71,7 +70,10 @@ class Turns:
 
         They are frames of one epoch, and so of one engine and one size. The end of a stream comes alone.
         """
+        if not self._n_waiting:
+            return []
         taken = self._ready(at_most)
+        self._n_waiting -= len(taken)
         for one in taken:
             stream = one.ticket.stream
             self._queues[stream].waiting.popleft()
@@ -84,9 +86,11 @@ class Turns:
 
         Nobody waits for a stream that is over, nor while frames are there that cannot share a batch with the first.
         """
-        ready = self._ready(at_most)
-        if not ready:
+        if not self._n_waiting:
             return math.inf
+        if at_most == 1:
+            return 0.0
+        ready = self._ready(at_most)
         queues = self._queues.values()
         n_possible = sum(bool(queue.waiting) or not queue.is_over for queue in queues)
         is_full = ready[0].is_end or len(ready) >= min(at_most, n_possible)
