@@ -34,11 +34,6 @@ class Placement:
         """`fused (an NVIDIA GPU is expected to serve)`."""
         return f"{'workers of your own' if self.kind == 'own' else self.kind} ({self.why})"
 
-    @property
-    def keeps_device_planes(self) -> bool:
-        """Whether one worker has all that a frame meets on a device, from its resizing to the picture that is shown."""
-        return any({"preprocess", "segment", "render"} <= set(group) for group in self.groups)
-
 
 def placement_of(config: RunConfig, order: Sequence[str], n_streams: int) -> Placement:
     """Group the stages of a corridor, given in their order, capture first."""

@@ -35,6 +35,7 @@ def report_of(supervisor: Supervisor, start_ms: float | None) -> dict[str, Any]:
         "events": supervisor.events,
         "engine": supervisor.engine_told.get("engine", run.settings.engine),
         "backend": supervisor.engine_told.get("backend", run.config.backend),
+        "placement": run.topology.placement.told,
         "builds": supervisor.building.report(),
         "crf": {engine: gate.why for engine, gate in run.gates.items()},
         "pacing": run.pacing,

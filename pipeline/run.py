@@ -98,6 +98,7 @@ class Run:
                 "arithmetic": self.config.arithmetic,
                 "build": self.config.build,
                 "batch": self.config.batch.max,
+                "expects_gpu": self.config.placement == "auto" and self.topology.placement.kind == "fused",
                 "codec": self.config.codec,
             },
         }

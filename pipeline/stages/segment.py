@@ -79,6 +79,9 @@ class Segment(PlainStage):
                 self.context.lock_memory()
             self._engine = engine
             self._stacked = Stacked(engine, self._outputs) if self.batch > 1 else None
+        if self.context.options.get("expects_gpu") and not engine.on_gpu:
+            why = "stages share a worker because a GPU was expected; on this processor --placement split is faster"
+            self.context.tell({"type": "event", "what": "no GPU serves", "why": why})
         told = {"engine": engine.spec.label, "backend": engine.backend, "choice": engine.choice, "plan": opened.plan}
         self.context.tell({"type": "engine", **told})
 

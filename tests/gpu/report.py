@@ -21,7 +21,7 @@ from tests.gpu.rows import Row, table
 
 __all__ = ["main"]
 
-SECTIONS = ("kernels", "crf", "networks", "engines", "batches", "video", "recovery")
+SECTIONS = ("kernels", "crf", "networks", "engines", "batches", "video", "placement", "recovery")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -99,6 +99,10 @@ def _rows_of(section: str, device: Any, is_quick: bool) -> list[Row]:
         from tests.gpu.video_rows import video_rows
 
         return list(video_rows(device, is_quick))
+    if section == "placement":
+        from tests.gpu.placement_rows import placement_rows
+
+        return list(placement_rows(device))
     if section == "recovery":
         from tests.gpu.recovery_rows import recovery_rows
 

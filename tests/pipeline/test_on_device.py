@@ -4,9 +4,11 @@ torch on the CPU stands for the GPU, and triton interprets the kernels. Pictures
 painter over the very same mask.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -78,17 +80,25 @@ class Corridor:
         for stage, made in [(stage, stage.prepare(settings)) for stage in self.stages]:
             stage.use(made)
 
+    def submit(self, sequence: int) -> list[int]:
+        """Push one frame in; the numbers of those that come out."""
+        return [frame.ticket.sequence for frame in self._push(sequence, _picture())[1]]
+
     def feed(self, sequence: int, image_bgr: np.ndarray) -> dict[str, np.ndarray]:
         """One frame through all stages; its slot."""
+        slot, frames = self._push(sequence, image_bgr)
+        assert [frame.ticket.sequence for frame in frames] == [sequence]
+        assert frames[0].seat is None
+        return slot
+
+    def _push(self, sequence: int, image_bgr: np.ndarray) -> tuple[dict[str, np.ndarray], list[Frame]]:
         slot = {name: np.full(plane.shape, 77, plane.dtype) for name, plane in self._planes.items()}
         slot["image_bgr"][:] = image_bgr
         frames = [Frame(Ticket(0, 0, sequence, sequence * 33_000_000), slot.__getitem__)]
         for stage in self.stages:
             stage.submit(frames)
             frames = list(stage.finished())
-        assert [frame.ticket.sequence for frame in frames] == [sequence]
-        assert frames[0].seat is None
-        return slot
+        return slot, frames
 
     def close(self) -> None:
         """As the worker ends."""
@@ -214,3 +224,45 @@ def test_only_a_worker_with_all_of_it_keeps_planes(monkeypatch: pytest.MonkeyPat
     assert not made(*STAGES, streams=(0, 1))
     monkeypatch.setattr("pipeline.on_device.unavailable_reason", lambda: "no NVIDIA driver")
     assert not made(*STAGES)
+
+
+def test_frames_are_shown_when_the_device_is_done_and_in_their_order(
+    corridor: Callable[..., Corridor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker is woken for a frame; one that the host paints waits for those that the device has."""
+    from engines.on_device import planes as of_device
+
+    done = [threading.Event() for _ in range(3)]
+    made: list[Any] = []
+
+    class Slow(of_device.HostLanes):
+        """Marks after the first two (the painters are tried with those) are reached when the test says so."""
+
+        def mark(self) -> Any:
+            made.append(None)
+            event = done[len(made) - 2] if 2 <= len(made) <= 3 else threading.Event()
+            if event not in done:
+                event.set()
+            return SimpleNamespace(is_done=event.is_set, wait=event.wait)
+
+    monkeypatch.setattr(of_device, "HostLanes", Slow)
+    sink = Kept(matte=False, picture=True)
+    run = corridor(sink)
+    woken = threading.Event()
+    run.context.on_device._wake = woken.set
+    run.use(Settings(0, corridor.engine, ("cutout",)))
+    assert len(made) == 1
+
+    render = run.stages[-1]
+    assert run.submit(0) == []
+    assert run.submit(1) == []
+    assert not sink.shown
+    assert render.in_flight >= 2
+    done[0].set()
+    assert woken.wait(5)
+    assert [frame.ticket.sequence for frame in render.finished()] == [0]
+
+    threading.Timer(0.1, done[1].set).start()
+    run.use(Settings(1, corridor.engine, ("none",)))
+    assert run.submit(2) == [1, 2]
+    assert [sequence for sequence, _, _ in sink.shown] == [0, 1, 2]

@@ -8,7 +8,7 @@ from pipeline.topology import engine_threads, plan
 
 
 def _config(*overrides):
-    return load(RunConfig, None, list(overrides))
+    return load(RunConfig, None, ["placement=split", *overrides])  # whatever GPU there is
 
 
 def test_one_worker_a_stage_by_default() -> None:
@@ -104,7 +104,6 @@ def test_fused_puts_all_after_capture_into_one_process() -> None:
 
     assert stages == [("capture",), ("preprocess", "segment", "refine", "tap", "render")]
     assert (placement.kind, placement.why) == ("fused", "asked for")
-    assert placement.keeps_device_planes
 
 
 @pytest.mark.parametrize(("override", "n_streams"), [("restart.standby=1", 1), ("slots=0", 2)])
@@ -115,7 +114,6 @@ def test_render_stays_apart_where_there_are_two_of_either(override, n_streams) -
     assert ("preprocess", "segment") in stages
     assert [one for one in stages if "render" in one] == [("render",)] * n_streams
     assert "render apart" in placement.told
-    assert not placement.keeps_device_planes
 
 
 def test_auto_fuses_where_a_gpu_will_serve(monkeypatch) -> None:
@@ -123,11 +121,12 @@ def test_auto_fuses_where_a_gpu_will_serve(monkeypatch) -> None:
     monkeypatch.setattr("engines.runtime.expected.nvidia_reason", lambda: None)
     monkeypatch.setattr("engines.runtime.expected._reason", lambda name: None if name == "torch_cuda" else "no plan")
 
-    assert _groups()[1].kind == "fused"
-    assert _groups("backend=torch_cuda")[1].kind == "fused"
-    assert _groups("backend=openvino")[1].told == "split (backend openvino is for the CPU)"
-    assert _groups("backend=tensorrt")[1].told == "split (no plan)"
-    assert _groups("engine=fake@64x32")[1].kind == "split"
+    auto = "placement=auto"
+    assert _groups(auto)[1].kind == "fused"
+    assert _groups(auto, "backend=torch_cuda")[1].kind == "fused"
+    assert _groups(auto, "backend=openvino")[1].told == "split (backend openvino is for the CPU)"
+    assert _groups(auto, "backend=tensorrt")[1].told == "split (no plan)"
+    assert _groups(auto, "engine=fake@64x32")[1].kind == "split"
     assert _groups("placement=split")[1].told == "split (asked for)"
     own = _groups("workers=[[capture], [preprocess, segment], [render]]", "placement=fused")
     assert own[0] == [("capture",), ("preprocess", "segment"), ("render",)]
@@ -138,4 +137,5 @@ def test_without_a_driver_auto_splits(monkeypatch) -> None:
     """The reason is the machine's own."""
     monkeypatch.setattr("engines.runtime.expected.nvidia_reason", lambda: "no NVIDIA driver")
 
-    assert _groups()[1].told == "split (no NVIDIA driver)"
+    assert RunConfig().placement == "auto"
+    assert _groups("placement=auto")[1].told == "split (no NVIDIA driver)"
