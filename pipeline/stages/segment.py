@@ -59,9 +59,7 @@ class Segment(PlainStage):
         name = settings.engine
         # Once for all openings: planes are laid out by it, so an engine that is exported anew meanwhile is refused.
         spec = self._specs[name] = self._specs.get(name) or resolve(name)
-        engine = self._open(spec, settings.opening[1])
-        if self.context.on_device is not None:
-            self.context.on_device.open(settings.opening, engine)
+        engine = self._open(spec, settings.opening)
         made = self._opened[settings.opening] = Opened(settings.opening, engine, self._missing_plan(name, spec))
         return made
 
@@ -123,8 +121,8 @@ class Segment(PlainStage):
         if self.context.on_device is not None:
             self.context.on_device.close(opening)
 
-    def _open(self, spec: EngineSpec, backend: str) -> Engine:
-        is_first = not self._opened
+    def _open(self, spec: EngineSpec, opening: tuple[str, str]) -> Engine:
+        is_first, backend = not self._opened, opening[1]
         if is_first and self.context.backend == "auto":
             backend = "auto"  # after a restart: nothing serves meanwhile, so whatever opens is better than a refusal
         without = self.context.options.get("without", {})
@@ -145,6 +143,8 @@ class Segment(PlainStage):
         try:
             if not is_first:  # at the start the first frame is the trial, and nobody waits for another
                 try_out(engine)
+            if self.context.on_device is not None:
+                self.context.on_device.open(opening, engine)
         except DeviceLost:
             raise  # nothing can be given back to a GPU that is lost
         except BaseException:

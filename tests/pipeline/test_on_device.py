@@ -59,18 +59,20 @@ class Kept:
 class Corridor:
     """The stages of one worker, fed frame by frame."""
 
-    def __init__(self, engine: str, sink: Kept, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+    def __init__(
+        self, engine: str, sink: Kept, monkeypatch: pytest.MonkeyPatch, stages: tuple[str, ...] = STAGES, **options: Any
+    ) -> None:
         self.told: list[dict[str, Any]] = []
         self.context = StageContext(
             streams=(0,), pacing="lossless", n_threads=1, backend="torch_cpu", tell=self.told.append,
-            wake=lambda: None, beat=lambda: None, on_device=on_device_of(STAGES, (0,), lambda: None, self.told.append),
+            wake=lambda: None, beat=lambda: None, on_device=on_device_of(stages, (0,), lambda: None, self.told.append),
             options={"sinks": [["kept"]], "engines": [engine], "effects": [], **options},
         )  # fmt: skip
         self.ledger = Ledger.create(STAGES)
         self.context.ledgers[0] = self.ledger
         opened = type("Options", (), {"model_fields": {}, "open": lambda self, stream_format, **more: sink})()
         monkeypatch.setattr("pipeline.stages.render.sink_from_text", lambda text: opened)
-        self.stages: list[Stage] = [open_stage(name, self.context) for name in STAGES]
+        self.stages: list[Stage] = [open_stage(name, self.context) for name in stages]
         self._planes = planes_of(FORMAT, resolve(engine))
         for stage in self.stages:
             stage.begin({0: FORMAT})
@@ -204,11 +206,18 @@ def test_what_has_no_kernel_is_painted_on_the_host(
 def test_masks_that_the_host_makes_are_composed_there(corridor: Callable[..., Corridor]) -> None:
     """With a CRF or temporal fusion the engine's logits come down for it, and the device has no mask."""
     sink = Kept(matte=False, picture=True)
-    run = corridor(sink, stability=0.5)
+    run = corridor(sink, stages=("preprocess", "segment", "refine", "render"), stability=0.5)
     run.use(Settings(0, corridor.engine, ("cutout",)))
-    slot = run.feed(0, _picture())  # refine is not in this corridor: the mask is what lay in the slot
+    image_bgr = _picture()
 
-    assert (slot["alpha"] == 77).all()
+    slot = run.feed(0, image_bgr)
+
+    assert np.isfinite(slot["logits"]).all()
+    assert 0.1 < (slot["alpha"] > 127).mean() < 0.9
+    matte = MatteUpsampler(FORMAT, resolve(corridor.engine)).matte(slot["alpha"], None, image_bgr)
+    wanted = np.empty_like(image_bgr)
+    effect_from_text("cutout").open(FORMAT).paint(image_bgr, matte, 0, wanted)
+    assert np.array_equal(sink.shown[0][1], wanted)
     assert [one["why"] for one in run.told if one["type"] == "event"] == ["refine makes the masks there"]
 
 
@@ -266,3 +275,24 @@ def test_frames_are_shown_when_the_device_is_done_and_in_their_order(
     run.use(Settings(1, corridor.engine, ("none",)))
     assert run.submit(2) == [1, 2]
     assert [sequence for sequence, _, _ in sink.shown] == [0, 1, 2]
+
+
+def test_another_engine_takes_over_on_the_device(corridor: Callable[..., Corridor], tmp_path: Path) -> None:
+    """Both have their planes while frames of either may come; the first one's go when it is closed."""
+    sink = Kept(matte=False, picture=True)
+    run = corridor(sink)
+    other = str(write_engine(tmp_path / "other"))
+    segment, on_device = run.stages[1], run.context.on_device
+    first = Settings(0, corridor.engine, ("cutout",))
+    second = Settings(1, other, ("cutout",))
+    run.use(first)
+    run.feed(0, _picture())
+
+    run.use(second)
+    run.feed(1, _picture())
+    assert set(on_device._made) == {first.opening, second.opening}
+    segment.keep([segment.prepare(second)])
+
+    run.feed(2, _picture())
+    assert set(on_device._made) == {second.opening}
+    assert np.array_equal(sink.shown[0][1], sink.shown[2][1])
