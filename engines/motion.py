@@ -113,8 +113,13 @@ def resized(flow: Flow, height: int, width: int) -> Flow:
     flow_height, flow_width = flow.shape[:2]
     if (flow_height, flow_width) == (height, width):
         return flow
-    found = np.asarray(cv2.resize(flow, (width, height), interpolation=cv2.INTER_AREA), np.float32)
-    found *= np.array([width / flow_width, height / flow_height], np.float32)
+    # At a half both are means of 2x2 pixels, and this one takes a third of the time.
+    how = cv2.INTER_LINEAR if (flow_height, flow_width) == (2 * height, 2 * width) else cv2.INTER_AREA
+    found = np.asarray(cv2.resize(flow, (width, height), interpolation=how), np.float32)
+    if width * flow_height == height * flow_width:
+        found *= np.float32(width / flow_width)
+    else:
+        found *= np.array([width / flow_width, height / flow_height], np.float32)
     return found
 
 

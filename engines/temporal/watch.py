@@ -70,7 +70,8 @@ class Watch:
         back = resized(flow_of_luma(before[0], now[0]), height, width)
         ahead = resized(flow_of_luma(now[0], before[0]), height, width)
         speed = _length(back)
-        back = back * ramp(speed, *REST_PX)[..., None]
+        at_rest = ramp(speed, *REST_PX)
+        back = np.asarray(cv2.multiply(back, cv2.merge([at_rest, at_rest])), np.float32)
         x, y = places_of(back)
         came = cv2.remap(before[1], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         change = ramp(_error(came, now[1]), *ERROR_LEVELS)
@@ -78,14 +79,17 @@ class Watch:
         ends = _length(back + _taken(ahead, x, y))
         np.maximum(change, ramp(ends, *RETURN_PX), out=change)
         np.maximum(change, ramp(speed, *SPEED_PX), out=change)
-        change[(x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)] = 1.0
+        is_inside = cv2.bitwise_and(cv2.inRange(x, -0.5, width - 0.5), cv2.inRange(y, -0.5, height - 0.5))
+        change[is_inside == 0] = 1.0
         return Moved(x, y, change, is_cut)
 
 
 def ramp(values: Plane, low: float, high: float) -> Plane:
     """0 up to `low`, 1 from `high` on, straight between; a fresh array."""
-    found: Plane = np.multiply(values - np.float32(low), np.float32(1.0 / (high - low)), dtype=np.float32)
-    return np.clip(found, 0.0, 1.0, out=found)
+    found: Plane = np.subtract(values, np.float32(low), dtype=np.float32)
+    found *= np.float32(1.0 / (high - low))
+    np.maximum(found, np.float32(0), out=found)
+    return np.minimum(found, np.float32(1), out=found)
 
 
 def _on_grid(small: Image, height: int, width: int) -> Image:
