@@ -18,6 +18,7 @@ from engines.runtime.first_that_opens import FirstThatOpens, Next
 from engines.spec import EngineSpec
 
 if TYPE_CHECKING:
+    from engines.runtime.overlap import Overlap
     from engines.runtime.resident import Resident
 
 __all__ = [
@@ -59,6 +60,9 @@ class Engine(Protocol):
 
     def resident(self) -> "Resident | None":
         """Its buffers on a device, for who keeps frames there (`engines/on_device/`); None: it lends none."""
+
+    def overlap(self, wake: Callable[[], None]) -> "Overlap | None":
+        """Calls of one picture, several under way at once, in the place of `infer`; None: one after the other."""
 
     def __exit__(self, *exc: object) -> None: ...
 

@@ -5,7 +5,7 @@ address: runtimes are bound to the caller's memory, so a strided view must never
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
@@ -17,6 +17,7 @@ from engines.runtime.lost import lost_reason
 from engines.spec import INPUT_NAME, EngineSpec
 
 if TYPE_CHECKING:
+    from engines.runtime.overlap import Overlap
     from engines.runtime.resident import Resident
 
 __all__ = ["GPU_BATCH", "CheckedEngine", "Hint", "PrecisionHint", "address_of"]
@@ -104,6 +105,19 @@ class CheckedEngine(ABC):
 
     def resident(self) -> "Resident | None":
         """Its buffers on a device, for who keeps frames there; None where there are none to lend, or it is not open."""
+        return None
+
+    def overlap(self, wake: Callable[[], None]) -> "Overlap | None":
+        """Calls of one picture, several under way at once, which is closed before this; None: one after the other."""
+        lent = self._lent()
+        if lent is None:
+            return None
+        from engines.runtime.overlap import Overlap  # needs the device's seam, which engines of the processor do not
+
+        return Overlap(lent, wake)
+
+    def _lent(self) -> "Resident | None":
+        """What calls that overlap are made of; None for the processor, which has one thing to do at a time."""
         return None
 
     @abstractmethod

@@ -19,7 +19,7 @@ import numpy as np
 from engines.errors import BackendUnavailable, EngineError
 from engines.runtime.checked import Array, address_of
 
-__all__ = ["CaptureRefused", "Device", "DeviceBuffer", "DeviceGraph", "device_reason", "open_device"]
+__all__ = ["CaptureRefused", "Device", "DeviceBuffer", "DeviceGraph", "DeviceMark", "device_reason", "open_device"]
 
 HOST_REGISTER_PORTABLE = 1
 """cudaHostRegisterPortable, for every context (CUDA Runtime API, "Memory Management"); torch has no name for it."""
@@ -55,6 +55,19 @@ class DeviceGraph(Protocol):
         """Forget it."""
 
 
+class DeviceMark(Protocol):
+    """A place in one stream's queue, which can be set again and again."""
+
+    def record(self) -> None:
+        """The queue's end as it is now."""
+
+    def wait(self) -> None:
+        """Until all before it is done; the thread sleeps, others run."""
+
+    def free(self) -> None:
+        """Give it back."""
+
+
 class Device(Protocol):
     """One GPU and one stream of it."""
 
@@ -72,6 +85,18 @@ class Device(Protocol):
 
     def download(self, array: Array, buffer: DeviceBuffer) -> None:
         """Queue a copy into a C-ordered array."""
+
+    def copy(self, to: DeviceBuffer, source: DeviceBuffer) -> None:
+        """Queue a copy of all of `to`, from the beginning of another buffer on the device."""
+
+    def mark(self) -> DeviceMark:
+        """A mark for this stream."""
+
+    def after(self, mark: DeviceMark) -> None:
+        """Do what is queued from now on only when another stream has reached its mark."""
+
+    def another(self) -> "Device":
+        """Another stream of the same device, by the same library."""
 
     def lock(self, address: int, n_bytes: int) -> None:
         """Page-lock host memory for as long as it is mapped, or until `unlock`. Raises EngineError when refused."""
@@ -121,11 +146,13 @@ class CudaDevice:
 
     def __init__(self, index: int) -> None:
         self._cuda = importlib.import_module("cuda.bindings.runtime")
+        self._index = index
         self._call("cudaSetDevice", index)
         self._stream = self._call("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking)
         self.stream = int(self._stream)
         kinds = self._cuda.cudaMemcpyKind
         self._up, self._down = kinds.cudaMemcpyHostToDevice, kinds.cudaMemcpyDeviceToHost
+        self._across = kinds.cudaMemcpyDeviceToDevice
 
     def free_bytes(self) -> int:
         free, _ = self._call("cudaMemGetInfo")
@@ -143,6 +170,20 @@ class CudaDevice:
 
     def download(self, array: Array, buffer: DeviceBuffer) -> None:
         self._call("cudaMemcpyAsync", address_of(array), buffer.address, array.nbytes, self._down, self._stream)
+
+    def copy(self, to: DeviceBuffer, source: DeviceBuffer) -> None:
+        self._call("cudaMemcpyAsync", to.address, source.address, to.n_bytes, self._across, self._stream)
+
+    def mark(self) -> DeviceMark:
+        flags = self._cuda.cudaEventBlockingSync | self._cuda.cudaEventDisableTiming
+        return _CudaMark(self._call, self._call("cudaEventCreateWithFlags", flags), self._stream)
+
+    def after(self, mark: DeviceMark) -> None:
+        assert isinstance(mark, _CudaMark), "a mark of another library"
+        self._call("cudaStreamWaitEvent", self._stream, mark.event, 0)
+
+    def another(self) -> Device:
+        return CudaDevice(self._index)
 
     def lock(self, address: int, n_bytes: int) -> None:
         try:
@@ -205,6 +246,20 @@ class _CudaGraph:
         self._device.forget(self._executable)
 
 
+class _CudaMark:
+    def __init__(self, call: Callable[..., Any], event: Any, stream: Any) -> None:
+        self._call, self.event, self._stream = call, event, stream
+
+    def record(self) -> None:
+        self._call("cudaEventRecord", self.event, self._stream)
+
+    def wait(self) -> None:
+        self._call("cudaEventSynchronize", self.event)
+
+    def free(self) -> None:
+        self._call("cudaEventDestroy", self.event)
+
+
 class TorchDevice:
     """By torch, whose caching allocator then has all device memory of the process; see `Device`."""
 
@@ -238,6 +293,20 @@ class TorchDevice:
     def download(self, array: Array, buffer: DeviceBuffer) -> None:
         with self._torch.cuda.stream(self._own):
             self._host(array).copy_(self._of(buffer)[: array.nbytes], non_blocking=True)
+
+    def copy(self, to: DeviceBuffer, source: DeviceBuffer) -> None:
+        with self._torch.cuda.stream(self._own):
+            self._of(to).copy_(self._of(source)[: to.n_bytes], non_blocking=True)
+
+    def mark(self) -> DeviceMark:
+        return _TorchMark(self._torch.cuda.Event(blocking=True), self._own)
+
+    def after(self, mark: DeviceMark) -> None:
+        assert isinstance(mark, _TorchMark), "a mark of another library"
+        self._own.wait_event(mark.event)
+
+    def another(self) -> Device:
+        return TorchDevice(self._device.index)
 
     def lock(self, address: int, n_bytes: int) -> None:
         error = int(self._torch.cuda.cudart().cudaHostRegister(address, n_bytes, HOST_REGISTER_PORTABLE))
@@ -287,6 +356,20 @@ class TorchDevice:
 
 class _TorchBuffer(DeviceBuffer):
     tensor: Any = None
+
+
+class _TorchMark:
+    def __init__(self, event: Any, stream: Any) -> None:
+        self.event, self._stream = event, stream
+
+    def record(self) -> None:
+        self.event.record(self._stream)
+
+    def wait(self) -> None:
+        self.event.synchronize()
+
+    def free(self) -> None:
+        """Goes with the last reference."""
 
 
 class _TorchGraph:

@@ -12,6 +12,7 @@ from engines.errors import BackendUnavailable, DeviceLost, EngineError
 from engines.runtime.checked import Array, CheckedEngine
 
 if TYPE_CHECKING:
+    from engines.runtime.overlap import Overlap
     from engines.runtime.resident import Resident
 
 __all__ = ["FirstThatOpens", "Next"]
@@ -66,6 +67,10 @@ class FirstThatOpens:
     def resident(self) -> "Resident | None":
         """Of the backend that opened."""
         return self._engine.resident()
+
+    def overlap(self, wake: Callable[[], None]) -> "Overlap | None":
+        """Of the backend that opened."""
+        return self._engine.overlap(wake)
 
     def __exit__(self, *exc: object) -> None:
         self._engine.__exit__(*exc)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from engines.runtime.checked import Array, address_of
-from engines.runtime.device import CaptureRefused, DeviceBuffer, DeviceGraph
+from engines.runtime.device import CaptureRefused, DeviceBuffer, DeviceGraph, DeviceMark
 
 __all__ = ["HostDevice"]
 
@@ -33,6 +33,18 @@ class HostDevice:
     def download(self, array: Array, buffer: DeviceBuffer) -> None:
         ctypes.memmove(address_of(array), buffer.address, array.nbytes)
 
+    def copy(self, to: DeviceBuffer, source: DeviceBuffer) -> None:
+        ctypes.memmove(to.address, source.address, to.n_bytes)
+
+    def mark(self) -> DeviceMark:
+        return _Passed()
+
+    def after(self, mark: DeviceMark) -> None:
+        """It is reached."""
+
+    def another(self) -> "HostDevice":
+        return self
+
     def lock(self, address: int, n_bytes: int) -> None:
         """Nothing copies from it on its own."""
 
@@ -50,6 +62,19 @@ class HostDevice:
         """Everything is done."""
 
     def close(self) -> None:
+        """Nothing is held."""
+
+
+class _Passed:
+    """Whatever was to be done is done."""
+
+    def record(self) -> None:
+        """Here."""
+
+    def wait(self) -> None:
+        """Nothing to wait for."""
+
+    def free(self) -> None:
         """Nothing is held."""
 
 

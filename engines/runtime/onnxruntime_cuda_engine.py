@@ -8,6 +8,7 @@ kernel for the GPU, so the session is opened a second time without.
 Not yet run on a GPU: the binding is tested with the CPU provider over host memory, the rest with fakes.
 """
 
+import functools
 import threading
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from engines.runtime.checked import GPU_BATCH, Array, CheckedEngine
 from engines.runtime.device import Device, DeviceBuffer, device_reason, open_device
 from engines.runtime.graph_facts import check_contract
 from engines.runtime.onnxruntime_engine import load_session, session_facts, session_faults
+from engines.runtime.resident import Resident
 from engines.spec import INPUT_NAME
 
 __all__ = ["OnnxRuntimeCudaEngine"]
@@ -84,6 +86,17 @@ class OnnxRuntimeCudaEngine(CheckedEngine):
             for name, buffer in outputs.items():
                 device.download(buffer, self._buffers[name])
             device.wait()
+
+    def _lent(self) -> Resident | None:
+        device = self._device
+        if device is None:
+            return None
+
+        def launch() -> None:
+            self._bind(1)
+            self._queue()
+
+        return Resident(device, self._buffers, launch, functools.partial(self._lost, at_work=True))
 
     def _close(self) -> None:
         device, self._device = self._device, None

@@ -147,8 +147,11 @@ class TensorRtEngine(CheckedEngine):
         return kernels_reason() is None and not is_interpreted()
 
     def resident(self) -> Resident | None:
+        return self._lent() if self.lends_buffers() else None
+
+    def _lent(self) -> Resident | None:
         held = self._held
-        if held is None or not self.lends_buffers():
+        if held is None:
             return None
 
         def launch() -> None:

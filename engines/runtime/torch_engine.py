@@ -150,8 +150,11 @@ class TorchCpuEngine(CheckedEngine):
         return is_interpreted()
 
     def resident(self) -> Resident | None:
+        return self._buffers() if self.lends_buffers() else None
+
+    def _buffers(self) -> Resident | None:
         held = self._held
-        if held is None or not self.lends_buffers():
+        if held is None:
             return None
 
         def launch() -> None:
@@ -283,6 +286,9 @@ class TorchCudaEngine(TorchCpuEngine):
     def lends_buffers(cls) -> bool:
         """Where kernels can run on the same GPU."""
         return kernels_reason() is None and not is_interpreted()
+
+    def _lent(self) -> Resident | None:
+        return self._buffers()
 
     def _device(self) -> TorchDevice | HostDevice:
         return TorchDevice(0)

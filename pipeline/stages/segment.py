@@ -1,13 +1,15 @@
 """Runs the engine from plane to plane. The only stage that needs a backend's library."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from engines.errors import BackendUnavailable, DeviceLost
+from engines.errors import BackendUnavailable, DeviceLost, EngineError
 from engines.names import resolve
 from engines.plans.missing import missing_plan
 from engines.runtime import Engine, open_engine
+from engines.runtime.overlap import IN_FLIGHT, Call, Overlap
 from engines.runtime.trial import try_out
 from engines.spec import EngineSpec, OutputSpec
 from pipeline.frame import Frame
@@ -26,6 +28,8 @@ class Opened:
     engine: Engine
     plan: dict[str, str] | None
     """The plan that TensorRT lacks to run it instead, if that is to be built."""
+    overlap: Overlap | None
+    """Where its calls may overlap."""
 
 
 class Segment(PlainStage):
@@ -33,6 +37,7 @@ class Segment(PlainStage):
 
     A new engine is opened and tried out in `prepare` while the old one serves; the old one is closed when no frame
     of its epoch can come any more. Frames of several streams go to the engine in one call where it takes more than one.
+    On a GPU two frames of one stream are under way at once.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({"tensor_bgr"})
@@ -46,6 +51,9 @@ class Segment(PlainStage):
         self._engine: Engine | None = None
         self._outputs: tuple[str, ...] = ()
         self._stacked: Stacked | None = None
+        self._overlap: Overlap | None = None
+        self._flying: deque[tuple[Frame, Call]] = deque()
+        """Under way, in order."""
 
     def prepare(self, settings: Settings) -> Opened:
         """Open the engine and try it out, unless it is open already.
@@ -60,7 +68,8 @@ class Segment(PlainStage):
         # Once for all openings: planes are laid out by it, so an engine that is exported anew meanwhile is refused.
         spec = self._specs[name] = self._specs.get(name) or resolve(name)
         engine = self._open(spec, settings.opening)
-        made = self._opened[settings.opening] = Opened(settings.opening, engine, self._missing_plan(name, spec))
+        plan, overlap = self._missing_plan(name, spec), self._overlapping(engine)
+        made = self._opened[settings.opening] = Opened(settings.opening, engine, plan, overlap)
         return made
 
     def use(self, prepared: Any) -> None:
@@ -77,6 +86,8 @@ class Segment(PlainStage):
                 self.context.lock_memory()
             self._engine = engine
             self._stacked = Stacked(engine, self._outputs) if self.batch > 1 else None
+            self._overlap = opened.overlap
+            self.in_flight = 1 if self._overlap is None else IN_FLIGHT
         if self.context.options.get("expects_gpu") and not engine.on_gpu:
             why = "stages share a worker because a GPU was expected; on this processor --placement split is faster"
             self.context.tell({"type": "event", "what": "no GPU serves", "why": why})
@@ -88,11 +99,16 @@ class Segment(PlainStage):
         for key, opened in list(self._opened.items()):
             if not any(opened is kept for kept in prepared):
                 del self._opened[key]
-                self._leave(key)
-                opened.engine.__exit__(None, None, None)
+                self._shut(opened)
 
     def submit(self, frames: Sequence[Frame]) -> None:
         """One inference for as many frames as the engine takes in a call."""
+        if self._overlap is not None:
+            self._flying += [(frame, self._begun(self._overlap, frame)) for frame in frames]
+            return
+        while self._flying:  # of the engine before, which was faster to begin than to end
+            self._flying[0][1].done.wait()
+            self._land()
         if self._stacked is None or len(frames) == 1:
             super().submit(frames)
             return
@@ -100,6 +116,16 @@ class Segment(PlainStage):
             batch = frames[start : start + self.batch]
             self._stacked.infer(batch)
             self._done += batch
+
+    def finished(self) -> Iterator[Frame]:
+        """The frames that are done, in order.
+
+        Raises:
+            EngineError, DeviceLost: one of those under way failed.
+        """
+        while self._flying and self._flying[0][1].is_done:
+            self._land()
+        return super().finished()
 
     def process(self, frame: Frame) -> None:
         """One inference, straight into the slot, or where the frame lies on a device."""
@@ -112,14 +138,35 @@ class Segment(PlainStage):
 
     def close(self) -> None:
         """Close every engine that is open."""
-        for key, opened in self._opened.items():
-            self._leave(key)
-            opened.engine.__exit__(None, None, None)
+        for opened in self._opened.values():
+            self._shut(opened)
         self._opened.clear()
 
-    def _leave(self, opening: tuple[str, str]) -> None:
+    def _shut(self, opened: Opened) -> None:
         if self.context.on_device is not None:
-            self.context.on_device.close(opening)
+            self.context.on_device.close(opened.opening)
+        if opened.overlap is not None:
+            opened.overlap.close()  # waits for what is under way
+        opened.engine.__exit__(None, None, None)
+
+    def _begun(self, overlap: Overlap, frame: Frame) -> Call:
+        return overlap.submit(frame.plane("tensor_bgr"), {name: frame.plane(name) for name in self._outputs})
+
+    def _land(self) -> None:
+        frame, call = self._flying.popleft()
+        call.check()
+        self._done.append(frame)
+
+    def _overlapping(self, engine: Engine) -> Overlap | None:
+        """For frames that come one by one and lie on the host; several streams are taken together instead."""
+        if not engine.on_gpu or self.context.on_device is not None or len(self.context.streams) > 1:
+            return None
+        try:
+            return engine.overlap(self.context.wake)
+        except DeviceLost:
+            raise
+        except EngineError:
+            return None  # no memory for three more pictures: one call after the other needs none
 
     def _open(self, spec: EngineSpec, opening: tuple[str, str]) -> Engine:
         is_first, backend = not self._opened, opening[1]

@@ -52,6 +52,19 @@ class NotedDevice:
         self.notes.append(f"download {array.dtype}")
         self.enqueue(lambda: np.copyto(array.reshape(-1).view(np.uint8), self.memory[buffer.address][: array.nbytes]))
 
+    def copy(self, to: DeviceBuffer, source: DeviceBuffer) -> None:
+        self.notes.append("copy")
+        self.enqueue(lambda: np.copyto(self.memory[to.address], self.memory[source.address][: to.n_bytes]))
+
+    def mark(self) -> "NotedMark":
+        return NotedMark(self)
+
+    def after(self, mark: "NotedMark") -> None:
+        self.notes.append("after")
+
+    def another(self) -> "NotedDevice":
+        return self
+
     def lock(self, address: int, n_bytes: int) -> None:
         self.notes.append(f"lock {n_bytes}")
         self.locked.append(address)
@@ -87,6 +100,22 @@ class NotedDevice:
     def _give_back(self, address: int) -> None:
         del self.memory[address]
         self.notes.append("free")
+
+
+class NotedMark:
+    """A mark of the one stream there is."""
+
+    def __init__(self, device: NotedDevice) -> None:
+        self._device = device
+
+    def record(self) -> None:
+        self._device.notes.append("record")
+
+    def wait(self) -> None:
+        self._device.wait()
+
+    def free(self) -> None:
+        self._device.notes.append("free mark")
 
 
 class NotedGraph:

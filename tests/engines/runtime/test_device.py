@@ -17,13 +17,17 @@ class NotedCuda:
 
     cudaStreamNonBlocking = 1  # noqa: N815
     cudaHostRegisterPortable = 1  # noqa: N815
-    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice="up", cudaMemcpyDeviceToHost="down")  # noqa: N815
+    cudaEventBlockingSync, cudaEventDisableTiming = 1, 2  # noqa: N815
+    cudaMemcpyKind = SimpleNamespace(  # noqa: N815
+        cudaMemcpyHostToDevice="up", cudaMemcpyDeviceToHost="down", cudaMemcpyDeviceToDevice="across"
+    )
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal="thread")  # noqa: N815
 
     VALUES = {
         "cudaStreamCreateWithFlags": (5,),
         "cudaMemGetInfo": (3_000_000, 9_000_000),
         "cudaMalloc": (4096,),
+        "cudaEventCreateWithFlags": ("event",),
         "cudaStreamEndCapture": ("graph",),
         "cudaGraphInstantiate": ("executable",),
     }
@@ -76,6 +80,30 @@ def test_copies_name_both_ends_their_size_and_the_stream(opened: Any) -> None:
         ("cudaMemcpyAsync", 4096, host, 12, "up", 5),
         ("cudaMemcpyAsync", host, 4096, 12, "down", 5),
         ("cudaStreamSynchronize", 5),
+    ]
+
+
+def test_one_stream_waits_for_the_mark_of_another(opened: Any) -> None:
+    """A mark has no time and lets its thread sleep; it is recorded on its own stream, and the other one waits."""
+    device, cuda = opened()
+    small, large = device.allocate(8), device.allocate(12)
+    other = device.another()
+    cuda.calls.clear()
+
+    mark = device.mark()
+    device.copy(small, large)
+    mark.record()
+    other.after(mark)
+    mark.wait()
+    mark.free()
+
+    assert cuda.calls == [
+        ("cudaEventCreateWithFlags", 3),
+        ("cudaMemcpyAsync", 4096, 4096, 8, "across", 5),
+        ("cudaEventRecord", "event", 5),
+        ("cudaStreamWaitEvent", 5, "event", 0),
+        ("cudaEventSynchronize", "event"),
+        ("cudaEventDestroy", "event"),
     ]
 
 
