@@ -8,11 +8,11 @@ masks come at the engine's size with bars, and are enlarged here, as `pipeline/m
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from engines.geometry import Geometry
 from engines.kernels.blur import Gaussian
 from engines.kernels.composite import composite_into
+from engines.kernels.preprocess import resize_plane_into
 from engines.on_device.small_blur import BlurPlan, SmallBlur, enlarged, halved_levels
 
 __all__ = ["BackdropOnDevice", "BlurOnDevice", "PlainBlurOnDevice", "matte_of"]
@@ -23,8 +23,9 @@ Weights = NDArray[np.float32]
 def matte_of(mask: torch.Tensor, geometry: Geometry, height: int, width: int) -> torch.Tensor:
     """A mask (h, w) uint8 of engine size without its bars, at frame size: (height, width) uint8."""
     inner = mask[geometry.y : geometry.y + geometry.height, geometry.x : geometry.x + geometry.width]
-    large = functional.interpolate(inner[None, None].float(), (height, width), mode="bilinear", align_corners=False)
-    return large[0, 0].add_(0.5).to(torch.uint8)
+    alpha = torch.empty((height, width), dtype=torch.uint8, device=mask.device)
+    resize_plane_into(inner.contiguous(), alpha)
+    return alpha
 
 
 class PlainBlurOnDevice:
@@ -73,8 +74,7 @@ class BlurOnDevice:
         alpha = matte_of(mask, self._geometry, *self._size)
         levels = halved_levels(image_bgr, alpha, self._early)
         behind = self._blur(levels[:3], self._weights[levels[3].long()])
-        # The host keeps the small picture in levels before it is enlarged.
-        background = enlarged(behind.add_(0.5).floor_(), *self._size)
+        background = enlarged(behind, *self._size)
         if self._narrow is not None:
             composite_into(image_bgr, self._is_background[alpha.long()], background, background)
             self._narrow.blur_into(background, background)
@@ -117,7 +117,7 @@ class BackdropOnDevice:
         subject = self._blur(levels[:3], self._of_subject[places])
         background = self._blur(levels[:3], self._of_background[places])
         share = self._blur.only_halved(levels[3]) / 255
-        estimate = (subject + share * (subject - background)).clamp_(0, 255).add_(0.5).floor_()
+        estimate = (subject + share * (subject - background)).clamp_(0, 255)
         edge = enlarged(estimate, *self._size)
         composite_into(image_bgr, alpha, edge, edge)
         behind = self._backdrop

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
+
+from engines.geometry import Geometry
+from engines.kernels.preprocess import resize_into, resize_plane_into
 
 __all__ = ["BlurPlan", "SmallBlur", "enlarged", "halved_levels"]
 
@@ -64,16 +66,20 @@ class SmallBlur:
 
 def halved_levels(image_bgr: torch.Tensor, alpha: torch.Tensor, sizes: Sequence[Size]) -> torch.Tensor:
     """(H, W, 3) and (H, W) uint8, halved again and again, rounded to levels: (4, h, w) float32."""
-    planes = torch.cat((image_bgr.permute(2, 0, 1), alpha[None])).float()
-    for size in sizes:
-        planes = functional.interpolate(planes[None], size, mode="bilinear", align_corners=False)[0].add_(0.5).floor_()
-    return planes
+    for height, width in sizes:
+        half_bgr, half_alpha = image_bgr.new_empty((height, width, 3)), alpha.new_empty((height, width))
+        resize_into(image_bgr, Geometry(0, 0, width, height), half_bgr)
+        resize_plane_into(alpha, half_alpha)
+        image_bgr, alpha = half_bgr, half_alpha
+    return torch.cat((image_bgr.permute(2, 0, 1), alpha[None])).float()
 
 
 def enlarged(small: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """(C, h, w) levels as uint8 (height, width, C), bilinearly, half-pixel centres."""
-    large = functional.interpolate(small[None], (height, width), mode="bilinear", align_corners=False)[0]
-    return large.add_(0.5).clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
+    """(3, h, w) colours, rounded to levels as the host keeps them, as uint8 (height, width, 3)."""
+    levels = (small + 0.5).to(torch.uint8).permute(1, 2, 0).contiguous()
+    large = levels.new_empty((height, width, 3))
+    resize_into(levels, Geometry(0, 0, width, height), large)
+    return large
 
 
 def _halving(before: int, after: int) -> NDArray[np.float64]:

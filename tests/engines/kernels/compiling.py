@@ -24,8 +24,9 @@ from engines.kernels.upsample import planes_kernel
 FLOATS = {"step_x", "step_y"}
 
 CASES: list[tuple[Any, dict[str, str], dict[str, Any]]] = [
-    (resize_kernel, {"image": "*u8", "out": "*u8"}, {"SWAP": False, "BLOCK": 1024}),
-    (resize_kernel, {"image": "*u8", "out": "*u8"}, {"SWAP": True, "BLOCK": 1024}),
+    (resize_kernel, {"image": "*u8", "out": "*u8"}, {"CHANNELS": 3, "SWAP": False, "BLOCK": 1024}),
+    (resize_kernel, {"image": "*u8", "out": "*u8"}, {"CHANNELS": 3, "SWAP": True, "BLOCK": 1024}),
+    (resize_kernel, {"image": "*u8", "out": "*u8"}, {"CHANNELS": 1, "SWAP": False, "BLOCK": 1024}),
     *(
         (planes_kernel, {"logits": f"*{kind}", "labels": "*u8", "alpha": "*u8"}, {**flags, "BLOCK": 128})
         for kind in ("fp32", "fp16", "bf16")

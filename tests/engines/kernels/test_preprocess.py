@@ -1,5 +1,6 @@
 """The kernel that makes an engine's tensor of a frame, against OpenCV."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -8,7 +9,7 @@ from engines.errors import InputSizeError
 from engines.geometry import Geometry, fit
 from engines.geometry import resize_into as resize_with_opencv
 from engines.kernels.launch import device_of_kernels
-from engines.kernels.preprocess import resize_into
+from engines.kernels.preprocess import resize_into, resize_plane_into
 from engines.spec import InputSpec, ResizeRule
 
 
@@ -41,6 +42,19 @@ def test_a_frame_is_resized_as_opencv_does(height: int, width: int, rule: Resize
     bars = np.ones((64, 96), bool)
     geometry.crop(bars)[:] = False
     assert not tensor_bgr.cpu().numpy()[bars].any()
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 34), (7, 5), (61, 90)])
+def test_a_plane_is_resized_as_opencv_does(height: int, width: int) -> None:
+    """A mask at another size, smaller and larger: no byte is off by more than a level."""
+    plane = np.random.default_rng(5).integers(0, 256, (40, 68)).astype(np.uint8)
+    device = device_of_kernels()
+    out = torch.empty((height, width), dtype=torch.uint8, device=device)
+
+    resize_plane_into(torch.from_numpy(plane).to(device), out)
+
+    said = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(out.cpu().numpy().astype(int) - said).max() <= 1
 
 
 def test_colours_in_the_other_order_are_turned_round() -> None:
