@@ -26,6 +26,7 @@ from engines.plans.missing import missing_plan
 from engines.runtime import automatic_backends, open_engine, runs_on_gpu
 from engines.spec import INPUT_NAME, Meaning
 from tests.engines.networks import settled
+from tests.gpu.painter_rows import painter_rows
 from tests.gpu.rows import Row
 from tests.stream.playing import play
 
@@ -44,8 +45,10 @@ SMALL = 0.04
 
 
 def placement_rows(device: torch.device) -> Iterator[Row]:
-    """Fused flat out, split flat out, split at 60 frames a second; for the best backends of the GPU."""
-    if device.type != "cuda":
+    """Effects alone; then streams by the best backends: fused and split flat out, split at 60 frames a second."""
+    is_gpu = device.type == "cuda"
+    yield from painter_rows(device, resolve("person"), (720, 1280) if is_gpu else (72, 128))
+    if not is_gpu:
         for placement in ("fused", "split"):
             played = _played("fake@320x180", "auto", placement, 20)
             yield _row(f"stream, fake engine, {placement}", played, None, None, {})

@@ -14,9 +14,9 @@ def test_streams_are_played_fused_and_split() -> None:
     """Both show every frame; on a CPU nothing is timed."""
     rows = list(placement_rows(torch.device("cpu")))
 
-    assert [row.work.rpartition(", ")[2] for row in rows] == ["fused", "split"]
+    assert [row.work.rpartition(", ")[2] for row in rows] == ["128x72", "128x72", "fused", "split"]
     assert all(row.is_right and row.ms is None for row in rows)
-    assert rows[0].facts["frames"]["shown"] == 20
+    assert rows[2].facts["frames"]["shown"] == 20
 
 
 @pytest.mark.parametrize(("fps", "reached"), [(905.0, True), (890.0, False)])
