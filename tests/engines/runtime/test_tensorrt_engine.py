@@ -356,3 +356,46 @@ def test_without_a_driver_it_is_refused_by_name(spec: EngineSpec, monkeypatch: p
         open_engine(spec, backend="tensorrt")
     with pytest.raises(BackendUnavailable, match="install NVIDIA's driver"), TensorRtEngine(spec):
         pass
+
+
+def test_calls_that_overlap_launch_the_same_graph_between_copies(world: World, spec: EngineSpec) -> None:
+    """Up, across, the graph, across, down, each behind the mark before it, and one wait; the answer is right."""
+    engine, _, device = world()
+    with engine:
+        overlap = engine.overlap(lambda: None)
+        assert overlap is not None
+        image, out = noise(), buffers(spec, "alpha")
+        device.notes.clear()
+
+        overlap.submit(image, out).done.wait()
+
+        assert device.notes == [
+            *("upload", "record", "after", "copy", "launch", "copy", "record", "after", "download uint8", "record"),
+            "wait",
+        ]
+        assert np.array_equal(out["alpha"], analytic_alpha(image))
+        overlap.close()
+
+
+def test_a_loss_during_a_call_that_overlaps_is_the_engines_loss(
+    world: World, spec: EngineSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the backend's name, and the engine, too, gives nothing back any more."""
+    engine, _, device = world()
+
+    def lost() -> None:
+        raise EngineError("cudaEventSynchronize: CUDA error 700")
+
+    with engine:
+        overlap = engine.overlap(lambda: None)
+        assert overlap is not None
+        monkeypatch.setattr(device, "wait", lost)
+        call = overlap.submit(noise(), buffers(spec, "alpha"))
+        call.done.wait()
+        device.notes.clear()
+
+        with pytest.raises(DeviceLost, match="TensorRT lost the GPU"):
+            call.check()
+        overlap.close()
+
+    assert device.notes == []

@@ -207,3 +207,18 @@ def test_a_torch_without_cuda_is_refused_with_the_remedy(monkeypatch: pytest.Mon
     assert "install a newer NVIDIA driver" in str(TorchCudaEngine.unavailable_reason())
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     assert TorchCudaEngine.unavailable_reason() == "torch and onnx not installed; pip install 'segstream[gpu]'"
+
+
+def test_calls_that_overlap_answer_the_same(device: CapturingDevice, spec: EngineSpec) -> None:
+    """Three at once, as many as there are sets of buffers."""
+    with ToldGpu(spec) as engine:
+        overlap = engine.overlap(lambda: None)
+        assert overlap is not None
+        flying = [(image, buffers(spec, "alpha")) for image in (noise(seed) for seed in range(3))]
+
+        calls = [overlap.submit(image, out) for image, out in flying]
+        for call in calls:
+            call.done.wait()
+        overlap.close()
+
+    assert all(np.array_equal(out["alpha"], analytic_alpha(image)) for image, out in flying)
