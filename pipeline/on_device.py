@@ -77,6 +77,10 @@ class OnDevice:
             raise EngineError(f"{engine.spec.label}: no frame stays on the GPU ({error}); --placement split") from error
         self._made[opening] = DevicePlanes(resident, engine.spec)
 
+    def keeps(self, opening: Opening) -> bool:
+        """Whether frames of this engine stay on the device."""
+        return opening in self._made
+
     def serve(self, opening: Opening) -> None:
         """The following frames go to this engine."""
         self._serving = self._made.get(opening)

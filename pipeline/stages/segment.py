@@ -68,7 +68,7 @@ class Segment(PlainStage):
         # Once for all openings: planes are laid out by it, so an engine that is exported anew meanwhile is refused.
         spec = self._specs[name] = self._specs.get(name) or resolve(name)
         engine = self._open(spec, settings.opening)
-        plan, overlap = self._missing_plan(name, spec), self._overlapping(engine)
+        plan, overlap = self._missing_plan(name, spec), self._overlapping(engine, settings.opening)
         made = self._opened[settings.opening] = Opened(settings.opening, engine, plan, overlap)
         return made
 
@@ -157,9 +157,10 @@ class Segment(PlainStage):
         call.check()
         self._done.append(frame)
 
-    def _overlapping(self, engine: Engine) -> Overlap | None:
+    def _overlapping(self, engine: Engine, opening: tuple[str, str]) -> Overlap | None:
         """For frames that come one by one and lie on the host; several streams are taken together instead."""
-        if not engine.on_gpu or self.context.on_device is not None or len(self.context.streams) > 1:
+        stays_there = self.context.on_device is not None and self.context.on_device.keeps(opening)
+        if not engine.on_gpu or stays_there or len(self.context.streams) > 1:
             return None
         try:
             return engine.overlap(self.context.wake)
