@@ -101,6 +101,8 @@ class NetworkSource:
         self.on_event: OnEvent = ignore_event
         self._options = options
         self._frames: deque[DecodedFrame] = deque()
+        self._notes: deque[tuple[str, str]] = deque()
+        """What the reader tells, until the next `grab`: at the beginning nobody listens yet."""
         self._changed = threading.Condition()
         self._is_closed = False
         self._is_over = False
@@ -122,6 +124,13 @@ class NetworkSource:
 
     def grab(self) -> Grabbed | None:
         """The next frame; see `Source.grab`."""
+        try:
+            return self._next()
+        finally:
+            while self._notes:
+                self.on_event(*self._notes.popleft())
+
+    def _next(self) -> Grabbed | None:
         with self._changed:
             heard = self._changed.wait_for(
                 lambda: self._frames or self._is_over or self._is_closed, self._options.read_timeout_s
@@ -194,7 +203,7 @@ class NetworkSource:
                 is_live=True,
                 hwaccel=self._options.hwaccel,
             )
-            reader.on_event = lambda what, why: self.on_event(what, why)
+            reader.on_event = lambda what, why: self._notes.append((what, why))
             address = split_address(self._options.uri.get_secret_value())
             is_file = bool(container.duration) and address is not None and address.scheme.startswith("http")
             with self._changed:

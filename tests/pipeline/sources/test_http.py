@@ -10,6 +10,7 @@ import cv2
 import pytest
 
 from pipeline.errors import SourceCause, SourceLost, SourceUnavailable
+from pipeline.sources import nvdec
 from pipeline.sources.network import NetworkOptions
 from tests.pipeline.sources.clips import numbered, numbers, write_clip
 
@@ -71,7 +72,7 @@ def address(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
-def _options(uri: str, **more: float) -> NetworkOptions:
+def _options(uri: str, **more: Any) -> NetworkOptions:
     return NetworkOptions.model_validate({"uri": uri, **more})
 
 
@@ -83,6 +84,20 @@ def test_a_file_over_http_is_read_whole(address: str) -> None:
     assert source.format.n_frames == 12
     assert numbers(source) == list(range(1, 13))
     assert source.grab() is None
+    source.close()
+
+
+def test_a_stream_that_no_gpu_decodes_says_why(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is known before anybody listens, and told with the first frame; the frames are the processor's."""
+    monkeypatch.setattr(nvdec, "nvidia_reason", lambda: "no NVIDIA driver")
+    told: list[str] = []
+    source = _options(f"{address}/clip.mp4", hwaccel="cuda").open()
+    source.on_event = lambda what, why: told.append(f"{what}: {why}")
+
+    assert numbers(source) == list(range(1, 13))
+    assert len(told) == 1
+    assert told[0].startswith("decoded by the processor: ")
+    assert "hwaccel cuda was wanted; no NVIDIA driver" in told[0]
     source.close()
 
 
