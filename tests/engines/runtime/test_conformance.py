@@ -95,18 +95,6 @@ def _buffers(spec: EngineSpec, *names: str) -> dict[str, Any]:
     return {name: np.full(spec.output_shape(name), 77, spec.output_dtype(name)) for name in names}
 
 
-def test_calls_that_overlap_answer_the_same(opened: Opened, image_bgr: Any) -> None:
-    """Three at once on a GPU; a processor has one thing to do at a time, and offers none."""
-    with opened(outputs=["alpha"]) as engine:
-        overlap = engine.overlap(lambda: None)
-        if overlap is not None:
-            answers = [_buffers(engine.spec, "alpha") for _ in range(3)]
-            for call in [overlap.submit(image_bgr, out) for out in answers]:
-                call.done.wait()
-            overlap.close()
-            assert all(np.array_equal(out["alpha"], analytic_alpha(image_bgr)) for out in answers)
-
-
 def test_outputs_have_the_values_that_were_calculated_by_hand(opened: Opened, image_bgr: Any, backend: str) -> None:
     """Alpha, labels and logits are written into the caller's buffers, in shape, type and value."""
     with opened(precision_hint="f32") as engine:
