@@ -5,7 +5,7 @@ class near the limit would come and go with the noise, and every time the edges 
 half of what it needed to come in.
 """
 
-from typing import Protocol
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,19 +21,10 @@ WINNING = 0.5
 FEWEST = 2
 SMALLEST_SUM = np.float32(1e-5)
 
-
-class MeanField(Protocol):
-    """As `engines.crf.Solver.mean_field`."""
-
-    def __call__(
-        self,
-        probs: NDArray[np.float32],
-        image_bgr: NDArray[np.uint8],
-        iterations: int,
-        start: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.float32]:
-        """(C, h, w) probabilities and (h, w, 3) image to refined probabilities; a fresh array."""
-        ...
+Probs = NDArray[np.float32]
+"""(C, h, w)"""
+MeanField = Callable[[Probs, NDArray[np.uint8], int, Probs | None], Probs]
+"""As `engines.crf.Solver.mean_field`: probabilities, image, iterations, start."""
 
 
 def occurring(probs: NDArray[np.float32], before: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:

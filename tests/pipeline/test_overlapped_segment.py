@@ -11,14 +11,13 @@ import pytest
 from engines.errors import EngineError
 from engines.runtime import BACKENDS
 from engines.runtime.host_device import HostDevice
-from engines.runtime.onnxruntime_cuda_engine import OnnxRuntimeCudaEngine
-from engines.runtime.onnxruntime_engine import CPU_PROVIDER
 from engines.runtime.overlap import IN_FLIGHT
 from pipeline.frame import Frame, Ticket
 from pipeline.settings import Settings
 from pipeline.stages import StageContext
 from pipeline.stages.segment import Segment
 from tests.engines.runtime.graphs import analytic_alpha, write_engine
+from tests.stream.overlapping import OverlappingEngine
 
 WIDTH, HEIGHT = 64, 32
 
@@ -51,22 +50,13 @@ class GatedDevice(HostDevice):
         return self
 
 
-class Gpu(OnnxRuntimeCudaEngine):
+class Gpu(OverlappingEngine):
     """An engine on a GPU as far as segment can see."""
 
     title: ClassVar[str] = "Gpu"
-    provider: ClassVar[str] = CPU_PROVIDER
-    place: ClassVar[str] = "cpu"
-
-    @classmethod
-    def unavailable_reason(cls) -> str | None:
-        return None
 
     def _opened_device(self) -> HostDevice:
         return GatedDevice()
-
-    def _provider_options(self, device: Any, has_graph: bool) -> dict[str, str]:
-        return {}
 
 
 Make = Callable[[], tuple[Segment, threading.Event]]
