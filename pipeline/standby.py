@@ -60,13 +60,22 @@ class Standby:
         if self._plan is None:
             return
         if self._process is None:
-            self._process = self._crew.start(self._plan.name, settings, is_standby=True)
+            try:
+                self._process = self._crew.start(self._plan.name, settings, is_standby=True)
+            except OSError as error:  # no more processes, no more files: the stream goes on without
+                self._count_failure(self._plan.name, f"it cannot be started: {error.strerror or error}")
+                return
             self._known, self._sent, self._told = {settings.epoch}, settings.epoch, None
             return
-        if not self._process.is_alive or self._process.is_silent(self._restart):
-            self._failed(self._process)
+        if self._process.is_silent(self._restart):
+            self._failed(self._process, "it said nothing; killed")
         elif self._process.is_listening and settings.epoch not in self._known and self._sent != settings.epoch:
             self._tell(self._process, settings)
+
+    def look_after(self) -> None:
+        """Bury it when it has died; called every turn, since a dead process that is watched keeps the caller awake."""
+        if self._process is not None and not self._process.is_alive:
+            self._failed(self._process, self._process.ending())
 
     def hear(self, message: dict[str, Any]) -> None:
         """What somebody said who is not of the crew: the standby, or one that was replaced."""
@@ -81,6 +90,8 @@ class Standby:
             self._is_up(process)
         elif kind == "prepared" and not message["why"]:
             self._known.add(message["epoch"])
+        elif kind == "prepared" and message["epoch"] == self._sent:  # it was asked alone, and nobody asks again
+            self._failed(process, f"it cannot prepare what holds: {message['why']}")
         elif kind == "engine":
             self._told = message
         elif kind == "failed":
@@ -102,7 +113,7 @@ class Standby:
         if process is None or process.name != name:
             return None
         if not process.is_alive:  # whatever killed the worker may have killed it too
-            self._failed(process)
+            self._failed(process, process.ending())
             return None
         self._process = None
         process.is_behind = settings.epoch not in self._known
@@ -128,9 +139,11 @@ class Standby:
         process.lifeline.send({"type": "prepare", "settings": settings.to_json()})
         process.lifeline.send({"type": "epoch", "epoch": settings.epoch})
 
-    def _failed(self, process: WorkerProcess) -> None:
-        why = process.ending() if not process.is_alive else "it said nothing; killed"
+    def _failed(self, process: WorkerProcess, why: str) -> None:
         self.end()
+        self._count_failure(process.name, why)
+
+    def _count_failure(self, name: str, why: str) -> None:
         now = time.monotonic()
         self._failures.append(now)
         while now - self._failures[0] > self._restart.window_s:
@@ -138,4 +151,4 @@ class Standby:
         if len(self._failures) >= MOST_FAILURES:
             self._plan = None
             why += f"; no other is started after {MOST_FAILURES} in {self._restart.window_s:g} s"
-        self._note(process.name, "standby failed", why)
+        self._note(name, "standby failed", why)

@@ -162,6 +162,7 @@ class Supervisor:
         for message in self._status.take():
             self._hear(message)
         self._check_alive()
+        self.standby.look_after()
         if self.state is State.STARTING:
             self._advance_start()
         self._advance_recovery()

@@ -33,7 +33,7 @@ Labels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Pair:
-    """What two neighbouring frames of one shot add to the counts."""
+    """What two neighbouring frames add to the counts; a cut between them counts like any motion."""
 
     still: int
     """Pixels (of the small picture) that did not change."""
@@ -58,6 +58,10 @@ class LiveSteadiness:
         if self._before is not None or self._next_ns is None:
             return True
         return not 0 <= self._next_ns - pts_ns <= PERIOD_NS
+
+    def forget(self) -> None:
+        """The next frame has no past: its source was reopened."""
+        self._before = None
 
     def look(
         self, sequence: int, pts_ns: int, tensor_bgr: NDArray[np.uint8], alpha: Labels | None, labels: Labels | None

@@ -24,9 +24,9 @@ from pipeline.sinks.sink import Announce, PlainSink, Shown, Sink, SinkOptions
 __all__ = ["FileOptions", "FileSink"]
 
 TIME_BASE = Fraction(1, 90_000)
+"""Video's own: exact for 24, 25, 30, 50 and 60 a second and for 30000/1001."""
 _LEAST_PLAYABLE_BYTES = 2048
 """A container's head alone is shorter; with one fragment of pictures it is longer."""
-"""Video's own: exact for 24, 25, 30, 50 and 60 a second and for 30000/1001."""
 
 # hybrid_fragmented: fragments while it is written, an ordinary file once it is closed. delay_moov: the index waits
 # for the first fragment, so that it can say what the sound needs.

@@ -14,7 +14,7 @@ from engines.names import resolve
 from pipeline.effects import Painter, effect_from_text
 from pipeline.errors import SinkError
 from pipeline.fanout import Fanout, InFlight
-from pipeline.frame import Frame, StreamFormat
+from pipeline.frame import Frame, StreamFormat, TicketFlag
 from pipeline.matte import Matte, MatteUpsampler
 from pipeline.matte.steadiness import LiveSteadiness
 from pipeline.settings import Settings
@@ -227,6 +227,8 @@ class Render:
         )
         self._flying.append((frame, fanout.give(shown)))
         if is_due:
+            if ticket.flags & TicketFlag.GAP:
+                look.steadiness.forget()
             masks = {name: frame.plane(name) for name in look.planes}
             pair = look.steadiness.look(
                 ticket.sequence, ticket.pts_ns, frame.plane("tensor_bgr"), masks.get("alpha"), masks.get("labels")

@@ -164,6 +164,7 @@ def test_one_that_cannot_live_is_not_started_for_ever(standby: Standby, crew: No
     for _ in range(10):
         for process in standby:
             process.is_alive = False
+        standby.look_after()
         standby.follow(SETTINGS)
 
     assert len(crew.started) == MOST_FAILURES == len(crew.buried)
@@ -178,3 +179,44 @@ def test_one_that_is_silent_is_killed(standby: Standby, crew: NotedCrew, notes: 
 
     assert crew.started[0].was_killed
     assert notes == ["standby failed: it said nothing; killed"]
+
+
+def test_one_that_cannot_prepare_what_holds_is_replaced(standby: Standby, crew: NotedCrew, notes: list[str]) -> None:
+    """It was asked alone and refused: taken like that, it would wait for ever; the next starts with those settings."""
+    (process,) = crew.started
+    make_ready(standby, process)
+    later = replace(SETTINGS, epoch=1)
+    say(standby, process, "prepared", epoch=1, why="no memory")
+    standby.follow(later)
+
+    say(standby, process, "prepared", epoch=1, why="no memory")
+    standby.follow(later)
+
+    assert process.was_killed
+    assert notes[-1] == "standby failed: it cannot prepare what holds: no memory"
+    assert crew.settings == [SETTINGS, later]
+
+
+def test_one_that_cannot_be_started_ends_nothing(standby: Standby, crew: NotedCrew, notes: list[str]) -> None:
+    """A machine without room for another process streams on without a standby."""
+
+    def full(*_: Any, **__: Any) -> NotedProcess:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    standby.end()
+    crew.start = full  # type: ignore[method-assign]
+    for _ in range(5):
+        standby.follow(SETTINGS)
+
+    assert len(notes) == MOST_FAILURES
+    assert notes[0] == "standby failed: it cannot be started: Resource temporarily unavailable"
+
+
+def test_a_dead_one_is_buried_whatever_else_goes_on(standby: Standby, crew: NotedCrew) -> None:
+    """Also while a source reopens or the run drains, when no other may be started."""
+    crew.started[0].is_alive = False
+
+    standby.look_after()
+
+    assert crew.buried == crew.started
+    assert list(standby) == []

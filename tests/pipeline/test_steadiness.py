@@ -86,6 +86,19 @@ def test_frames_far_apart_are_no_pair(scene) -> None:
     assert steady.look(10, 10 * FRAME_NS, tensor, 255 - alpha, None).flipped == 0
 
 
+def test_a_source_that_was_reopened_has_no_past(scene) -> None:
+    """The first frame after the gap is not compared with the last one before it."""
+    tensor, alpha = scene
+    steady = watch()
+    steady.look(0, 0, tensor, alpha, None)
+
+    steady.forget()
+    steady.look(1, FRAME_NS, tensor, 255 - alpha, None)
+    pair = steady.look(2, PERIOD_NS + 2 * FRAME_NS, tensor, 255 - alpha, None)
+
+    assert pair is None or pair.flipped == 0
+
+
 def test_time_that_goes_back_starts_anew(scene) -> None:
     """A file that is looped begins at zero again, and is looked at again."""
     tensor, alpha = scene
