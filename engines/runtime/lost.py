@@ -7,7 +7,9 @@ running out of memory is no such fault, and a graph that cannot be captured is n
 
 import re
 
-__all__ = ["AT_WORK", "STICKY", "lost_reason"]
+from engines.errors import DeviceLost
+
+__all__ = ["AT_WORK", "STICKY", "hung", "lost_reason"]
 
 STICKY: dict[int, str] = {
     214: "uncorrectable ECC error",
@@ -47,7 +49,7 @@ _WORDS = (  # as cudaGetErrorString writes them, its spelling included; some lib
     "illegal address",
     "illegal instruction",
     "unspecified launch failure",
-    "device-side assert",
+    "device-side assert triggered",  # not less: the advice below every error of torch has "device-side assertions"
     "misaligned address",
     "hardware stack error",
     "uncorrectable ecc",
@@ -87,3 +89,11 @@ def lost_reason(error: BaseException | str, *, at_work: bool = True) -> str | No
             return known[number]
     lowered = text.lower()
     return next((words for words in _WORDS if words in lowered), None)
+
+
+def hung(label: str, age_s: float, patience_s: float) -> DeviceLost:
+    """The loss of a GPU that tells no error and does not come back: `label` is the engine that it works for."""
+    return DeviceLost(
+        f"{label}: the GPU hangs: work that was queued {age_s:.1f} s ago is not done, expected within {patience_s:g} s "
+        "(restart.work_timeout_s)"
+    )

@@ -16,13 +16,21 @@ from tests.engines.runtime.graphs import write_engine
 
 HERE = "tests.engines.runtime.test_lost"
 
+ADVICE = """
+CUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be incorrect.
+For debugging consider passing CUDA_LAUNCH_BLOCKING=1
+Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.
+"""
+"""What torch puts below each `CUDA error: ...`, whichever it is."""
+
 
 @pytest.mark.parametrize(
     ("said", "told"),
     [
         ("cudaStreamSynchronize: CUDA error 700, an illegal memory access was encountered", "illegal memory access"),
         ("CUDA failure 719: unspecified launch failure ; GPU=0 ; hostname=a", "unspecified launch failure"),
-        ("CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported", "assert"),
+        (f"CUDA error: device-side assert triggered{ADVICE}", "device-side assert triggered"),
+        (f"CUDA error: an illegal memory access was encountered{ADVICE}", "illegal memory access"),
         ("1: [cudaDriverHelpers.cpp] Error Code 1: Cuda Driver (misaligned address)", "misaligned address"),
         ("Cuda Runtime (an illegal instruction was encountered)", "illegal instruction"),
         ("cudaGraphLaunch: CUDA error 214, uncorrectable ECC error encountered", "ECC"),
@@ -38,6 +46,9 @@ def test_sticky_errors_are_known_by_number_or_words(said: str, told: str) -> Non
     [
         "cudaMalloc: CUDA error 2, out of memory",
         "CUDA out of memory. Tried to allocate 700.00 MiB",
+        f"CUDA error: out of memory{ADVICE}",
+        f"CUDA error: invalid argument{ADVICE}",
+        f"CUDA error: no kernel image is available for execution on the device{ADVICE}",
         "cudaStreamEndCapture: CUDA error 901, operation failed due to a previous error during capture",
         "cudaError 35: CUDA driver version is insufficient for CUDA runtime version",
         "700 of 719 layers",
