@@ -56,6 +56,7 @@ def reference_of(spec: EngineSpec, against: str | None = None) -> EngineSpec:
         path, manifest = manifest_of(spec)
         size = spec.input.size
         fitting = [g for g in manifest.graphs if g.size == size and g.precision == "fp32" and g.batch == 1]
+        fitting = [g for g in fitting if not g.any_batch] or fitting  # as a name leads to it
         if not fitting:
             raise EngineNotFound(f"{path} lists no fp32 graph of {size} to compare with; name one with --against")
         reference = spec_of(manifest, fitting[0], path.parent)

@@ -55,7 +55,8 @@ def export(
     """Write one ONNX graph for each size and precision, and the manifest.
 
     From a CHECKPOINT (.pt) each graph is compared with the network. From an ENGINE (a name or a manifest) its fp32
-    graphs are the basis, and the new graphs are added beside them; with --batch any, its graphs of each precision.
+    graphs are the basis, and the new graphs are added beside them; with --batch any, its graphs of each precision that
+    is named (fp32 unless told).
     """
     if (source is None) == (voc_weights is None):
         raise click.UsageError("name a CHECKPOINT (.pt) or an ENGINE, or --voc-weights FILE.npz, and not both")
@@ -108,7 +109,8 @@ def _from_engine(source: str, wanted: "Wanted", samples: Path | None) -> tuple[P
     from engines.record import manifest_of
 
     path, manifest = manifest_of(resolve(source))
-    sizes = wanted.sizes or [graph.size for graph in manifest.graphs if graph.precision == "fp32"]
+    fixed = [graph for graph in manifest.graphs if not graph.any_batch]
+    sizes = wanted.sizes or list(dict.fromkeys(g.size for g in fixed if g.precision in {"fp32", *wanted.precisions}))
     samples_bgr = [] if samples is None else letterboxed_samples(samples, sizes, manifest.resize)
     add = open_graphs if wanted.any_batch else add_graphs
     return path, add(path, wanted, samples_bgr)

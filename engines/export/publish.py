@@ -120,7 +120,7 @@ def engine_from_network(
                 if not is_kept:
                     fp32.unlink(missing_ok=True)
         if wanted.any_batch:
-            graphs = [_opened(place, graph, name, out, samples_bgr) for graph in graphs]
+            graphs = _opened(place, graphs, name, out, samples_bgr, wanted)
     path = out / f"{name}.json"
     weights = _fingerprint(network)
     manifest = Manifest(
@@ -167,7 +167,9 @@ def add_graphs(manifest_path: Path, wanted: Wanted, samples_bgr: Sequence[NDArra
         ExportError: see `derived_graph`.
     """
     manifest = read_manifest(manifest_path)
-    bases = {g.size: g for g in manifest.graphs if g.precision == "fp32" and g.batch == wanted.batch}
+    bases = {
+        g.size: g for g in manifest.graphs if g.precision == "fp32" and g.batch == wanted.batch and not g.any_batch
+    }
     sizes = list(wanted.sizes or bases)
     if not sizes:
         raise EngineNotFound(f"{manifest_path} lists no fp32 graph to start from; export it from its checkpoint")
@@ -196,7 +198,7 @@ def open_graphs(manifest_path: Path, wanted: Wanted, samples_bgr: Sequence[NDArr
     """Write graphs that an engine has again with an open batch axis; works without checkpoint and without torch.
 
     Args:
-        wanted: no sizes: all that there are. Each precision must be there already.
+        wanted: no sizes: all that there are. Each precision must be there already, else nothing is written.
 
     Returns:
         The entries that were added to the manifest, or replaced in it.
@@ -209,7 +211,7 @@ def open_graphs(manifest_path: Path, wanted: Wanted, samples_bgr: Sequence[NDArr
     bases = {
         (graph.size, graph.precision): graph for graph in manifest.graphs if graph.batch == 1 and not graph.any_batch
     }
-    graphs: list[Graph] = []
+    found: list[Graph] = []
     for size in wanted.sizes or dict.fromkeys(size for size, _ in bases):
         for precision in wanted.precisions:
             basis = bases.get((size, precision))
@@ -219,8 +221,8 @@ def open_graphs(manifest_path: Path, wanted: Wanted, samples_bgr: Sequence[NDArr
                     f"{manifest_path} has no graph {size} {precision} to open (it has {have or 'none'})"
                 )
             check_file(spec_of(manifest, basis, manifest_path.parent))
-            wanted.say(f"{size} {precision}, any batch")
-            graphs.append(_opened(manifest_path.parent, basis, manifest.name, manifest_path.parent, samples_bgr))
+            found.append(basis)
+    graphs = _opened(manifest_path.parent, found, manifest.name, manifest_path.parent, samples_bgr, wanted)
     write_manifest(
         manifest.model_copy(update={"schema_version": SCHEMA_VERSION, "graphs": _merged(manifest.graphs, graphs)}),
         manifest_path,
@@ -249,10 +251,25 @@ def _derived(fp32: Path, spec: InputSpec, name: str, wanted: Wanted, out: Path, 
     return graphs
 
 
-def _opened(folder: Path, entry: Graph, name: str, out: Path, samples_bgr: Sequence[NDArray[np.uint8]]) -> Graph:
-    path = out / file_of(name, entry.size, cast(Precision, entry.precision), any_batch=True)
-    fitting = [picture for picture in samples_bgr if picture.shape == (entry.height, entry.width, 3)]
-    return open_batch(folder / entry.file, entry, path, fitting)
+def _opened(
+    folder: Path,
+    entries: Sequence[Graph],
+    name: str,
+    out: Path,
+    samples_bgr: Sequence[NDArray[np.uint8]],
+    wanted: Wanted,
+) -> list[Graph]:
+    """All of them or none: a file in `out` that the manifest vouches for must not change before the manifest does."""
+    graphs = []
+    with tempfile.TemporaryDirectory(dir=out) as place:
+        for entry in entries:
+            wanted.say(f"{entry.label}, any batch")
+            path = Path(place) / file_of(name, entry.size, cast(Precision, entry.precision), any_batch=True)
+            fitting = [picture for picture in samples_bgr if picture.shape == (entry.height, entry.width, 3)]
+            graphs.append(open_batch(folder / entry.file, entry, path, fitting))
+        for graph in graphs:
+            (Path(place) / graph.file).replace(out / graph.file)
+    return graphs
 
 
 def _merged(held: Sequence[Graph], written: Sequence[Graph]) -> tuple[Graph, ...]:

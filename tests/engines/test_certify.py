@@ -179,6 +179,18 @@ def test_only_graphs_that_could_replace_each_other_are_compared(tmp_path: Path) 
         manifest_of(small)
 
 
+def test_the_graph_for_one_picture_is_the_one_to_compare_with(engine: Path) -> None:
+    """An open graph of the same size and precision is another one, wherever it stands; alone it will do."""
+    tree = json.loads(engine.read_text())
+    first = tree["graphs"][0]
+    opened = {**first, "file": "tiny-64x32-xN-fp32.onnx", "any_batch": True}
+    engine.write_text(json.dumps({**tree, "graphs": [opened, *tree["graphs"]]}))
+    assert reference_of(resolve(f"{engine}:int8")).path.name == first["file"]
+
+    engine.write_text(json.dumps({**tree, "graphs": [tree["graphs"][1], opened]}))
+    assert reference_of(resolve(f"{engine}:int8")).path.name == opened["file"]
+
+
 def test_a_manifest_of_schema_1_is_still_read(engine: Path) -> None:
     """An engine that was exported before knows neither batches nor certificates."""
     tree = json.loads(engine.read_text())

@@ -68,10 +68,30 @@ def test_an_engine_gets_a_graph_for_any_batch_without_its_checkpoint(
     assert "tiny-64x32-xN-fp32.onnx" in capsys.readouterr().out
 
 
+def test_other_precisions_come_from_the_graph_for_one_picture(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An open graph beside it has the same size and batch, and is no basis; pictures are read once a size."""
+    path = write_engine(tmp_path / "tiny")
+    _run(monkeypatch, "export", path, "--batch", "any")
+
+    assert _run(monkeypatch, "export", path, "--precision", "fp16", "--samples", data) == 0
+
+    fp16 = read_manifest(path).graphs[-1]
+    assert (fp16.label, fp16.file) == ("64x32 fp16", "tiny-64x32-fp16.onnx")
+    assert fp16.difference is not None
+    assert (fp16.difference.images, fp16.difference.on) == (2, "pictures")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
         (["--batch", "any", "--precision", "fp16"], 2, "no graph 64x32 fp16 to open (it has 64x32 fp32)"),
+        (
+            ["--batch", "any", "--precision", "fp32", "--precision", "fp16"],
+            2,
+            "no graph 64x32 fp16 to open (it has 64x32 fp32)",
+        ),
         (["--batch", "any", "--out", "x"], 2, "without --out"),
         (["--batch", "none"], 2, "expected a number from 1 on, or any"),
         (["--precision", "int8"], 2, "name a folder of them with --calib DIR"),
