@@ -99,8 +99,10 @@ class TorchCpuEngine(CheckedEngine):
         self._turn = threading.Lock()
         graph = load_graph(self.spec.path)
         check_contract(self.spec, graph_facts(graph), self.outputs)
-        held = self._held = _Held(self._device())
-        with self._told():
+        with (
+            self._told()
+        ):  # the device too: torch meets a busy GPU there, and `auto` goes on only after an error of ours
+            held = self._held = _Held(self._device())
             how = self._warmed(held, graph)
         version = ".".join(torch.__version__.split(".")[:2])
         own = self.spec.precision if held.arithmetic == "fp32" else held.arithmetic

@@ -195,6 +195,18 @@ def test_a_sticky_error_loses_the_device_and_another_does_not(
             assert getattr(caught.value, "backend", "torch_cuda") == "torch_cuda"
 
 
+def test_a_gpu_that_is_busy_is_an_error_of_ours(spec: EngineSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch says so where it makes its first stream; `auto` goes on to the next backend only after our own errors."""
+
+    def busy(engine: ToldGpu) -> Any:
+        raise RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable")
+
+    monkeypatch.setattr(ToldGpu, "_device", busy)
+
+    with pytest.raises(EngineError, match=r"torch failed .*busy or unavailable"):
+        ToldGpu(spec).__enter__()
+
+
 def test_a_torch_without_cuda_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     """No driver; no torch; a torch for CPUs: each is told by what would mend it."""
     import torch
