@@ -116,7 +116,7 @@ class CudaLanes:
 
 class _CudaMark:
     def __init__(self, cuda: Any, stream: Any) -> None:
-        self._event = cuda.Event()
+        self._event = cuda.Event(blocking=True)  # the thread sleeps; else a core spins while the GPU works
         self._event.record(stream)
 
     def is_done(self) -> bool:

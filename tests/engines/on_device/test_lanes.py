@@ -39,6 +39,9 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
             self.name = f"engine {handle}"
 
     class Event:
+        def __init__(self, *, blocking: bool = False) -> None:
+            self.how = "asleep" if blocking else "spinning"
+
         def record(self, stream: Stream) -> None:
             taken.lines.append(f"mark on {stream.name}")
 
@@ -46,7 +49,7 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
             return False
 
         def synchronize(self) -> None:
-            taken.lines.append("waited")
+            taken.lines.append(f"waited {self.how}")
 
     @contextlib.contextmanager
     def stream(on: Stream) -> Iterator[None]:
@@ -66,7 +69,7 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
 
 
 def test_pictures_go_up_beside_the_work_and_come_down_behind_it(notes: Notes) -> None:
-    """The engine's stream waits for the upload; downloads and marks are on the engine's stream; nothing blocks."""
+    """The engine's stream waits for the upload and has downloads and marks; nothing blocks, nothing spins."""
     lanes = CudaLanes(7)
     plane = torch.zeros(4, dtype=torch.uint8)
 
@@ -79,7 +82,8 @@ def test_pictures_go_up_beside_the_work_and_come_down_behind_it(notes: Notes) ->
     mark.wait()
 
     assert notes.lines == [
-        "copy on up", "engine 7 waits for up", "network on engine 7", "copy on engine 7", "mark on engine 7", "waited",
+        "copy on up", "engine 7 waits for up", "network on engine 7", "copy on engine 7", "mark on engine 7",
+        "waited asleep",
     ]  # fmt: skip
     assert lanes.device == torch.device("cuda", 0)
 
