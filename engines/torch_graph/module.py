@@ -75,6 +75,7 @@ class _Builder:
 
     def __init__(self, graph: onnx.ModelProto, path: Path) -> None:
         self._onnx = graph.graph
+        self._opset = next((one.version for one in graph.opset_import if one.domain in {"", "ai.onnx"}), 1)
         self._path = path
         self._known: dict[str, Tensor | fx.Node | None] = {"": None}
         self._held = torch.nn.Module()
@@ -106,18 +107,19 @@ class _Builder:
         try:
             if rule is None or node.domain not in {"", "ai.onnx"} or len([name for name in node.output if name]) != 1:
                 raise NotServed("there is no rule for it")
-            call = rule(Operands([self._known[name] for name in node.input], attributes))
-        except (NotServed, KeyError) as error:
+            call = rule(Operands([self._known[name] for name in node.input], attributes, self._opset))
+            if any(isinstance(one, fx.Node) for one in _flat(call.arguments)):
+                arguments = tuple(self._operand(one) for one in call.arguments)
+                made: Any = self._calls.call_function(call.function, arguments)
+            else:
+                made = call.function(*call.arguments)
+        except (NotServed, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
             name = node.name or node.output[0]
             raise EngineMismatch(
-                f"{self._path}: torch does not run operator {node.op_type} of node {name!r} ({error}); take backend "
-                "onnxruntime or openvino"
+                f"{self._path}: torch does not run operator {node.op_type} of node {name!r} ({_line(error)}); take "
+                "backend onnxruntime or openvino"
             ) from None
-        if any(isinstance(one, fx.Node) for one in _flat(call.arguments)):
-            arguments = tuple(self._operand(one) for one in call.arguments)
-            self._known[node.output[0]] = self._calls.call_function(call.function, arguments)
-        else:
-            self._known[node.output[0]] = call.function(*call.arguments)
+        self._known[node.output[0]] = made
 
     def _operand(self, value: Any) -> Any:
         """As it stands in the row of calls: a tensor becomes a buffer of the module."""

@@ -35,6 +35,8 @@ class Operands:
 
     inputs: Sequence[Any]
     attributes: Mapping[str, Any]
+    opset: int
+    """The version of ONNX's own operators that the graph was written for."""
 
     def __getitem__(self, place: int) -> Any:
         value = self.get(place)
@@ -51,7 +53,7 @@ class Operands:
         value = self.get(place)
         if value is None:
             known = self.attributes.get(attribute)
-            return None if known is None else list(known)
+            return None if known is None else list(known) if isinstance(known, Sequence) else [known]
         if not isinstance(value, Tensor):
             raise NotServed(f"its input {place} is only known while it runs")
         return list(value.reshape(-1).tolist())
@@ -64,6 +66,21 @@ class Operands:
 
 def _elementwise(function: Callable[..., Any]) -> Callable[[Operands], Call]:
     return lambda o: Call(function, tuple(o.inputs))
+
+
+def _of_two(function: Callable[..., Any]) -> Callable[[Operands], Call]:
+    def rule(o: Operands) -> Call:
+        if len(o.inputs) != 2:
+            raise NotServed(f"it has {len(o.inputs)} inputs, not two")
+        return Call(function, (o[0], o[1]))
+
+    return rule
+
+
+def _softmax(o: Operands) -> Call:
+    if o.opset < 13:
+        raise NotServed(f"before opset 13 it takes all axes from one on together, the graph's is {o.opset}")
+    return Call(torch.softmax, (o[0], o.attributes.get("axis", -1)))
 
 
 def _conv(o: Operands) -> Call:
@@ -299,7 +316,7 @@ SAME_IN_TORCH: dict[str, Callable[..., Any]] = {
     "Abs": torch.abs, "Add": torch.add, "And": torch.logical_and, "Div": torch.div, "Equal": torch.eq,
     "Exp": torch.exp, "Floor": torch.floor, "Greater": torch.gt, "GreaterOrEqual": torch.ge, "HardSwish": F.hardswish,
     "Identity": _identity, "IsInf": torch.isinf, "IsNaN": torch.isnan, "Less": torch.lt, "LessOrEqual": torch.le,
-    "Log": torch.log, "MatMul": torch.matmul, "Max": torch.maximum, "Min": torch.minimum, "Mul": torch.mul,
+    "Log": torch.log, "MatMul": torch.matmul, "Mul": torch.mul,
     "Neg": torch.neg, "Not": torch.logical_not, "Or": torch.logical_or, "Pow": torch.pow, "Relu": torch.relu,
     "Sigmoid": torch.sigmoid, "Sqrt": torch.sqrt, "Sub": torch.sub, "Tanh": torch.tanh, "Where": torch.where,
 }  # fmt: skip
@@ -322,7 +339,9 @@ RULES: dict[str, Callable[[Operands], Call]] = {
         _hard_sigmoid, (o[0], o.attributes.get("alpha", 0.2), o.attributes.get("beta", 0.5))
     ),
     "LeakyRelu": lambda o: Call(F.leaky_relu, (o[0], o.attributes.get("alpha", 0.01))),
+    "Max": _of_two(torch.maximum),
     "MaxPool": _max_pool,
+    "Min": _of_two(torch.minimum),
     "Pad": _pad,
     "QuantizeLinear": _quantise,
     "ReduceLogSumExp": _reduced(torch.logsumexp),
@@ -333,7 +352,7 @@ RULES: dict[str, Callable[[Operands], Call]] = {
     "Reshape": _reshape,
     "Resize": _resize,
     "Slice": _slice,
-    "Softmax": lambda o: Call(torch.softmax, (o[0], o.attributes.get("axis", -1))),
+    "Softmax": _softmax,
     "Squeeze": _squeeze,
     "Transpose": lambda o: Call(torch.permute, (o[0], list(o.attributes["perm"]))),
     "Unsqueeze": _unsqueeze,

@@ -29,6 +29,9 @@ WEIGHT = np.random.default_rng(2).normal(0, 0.3, (6, 4, 3, 3)).astype(np.float32
 PER_GROUP = np.random.default_rng(3).normal(0, 0.3, (4, 1, 3, 3)).astype(np.float32)
 SMALL = np.random.default_rng(4).normal(0, 1, (8, 5)).astype(np.float32)
 
+SHORT = {"starts": i64(0, 0), "ends": i64(1), "axes": i64(2, 3)}
+"""Bounds of which one is missing."""
+
 Case = tuple[str, list[Any], dict[str, Any]]
 CASES: dict[str, Case] = {
     "convolution": ("Conv", ["x", WEIGHT, np.ones(6, np.float32)], {"pads": [1, 1, 1, 1], "strides": [2, 2]}),
@@ -61,6 +64,8 @@ CASES: dict[str, Case] = {
     "cut with steps": ("Slice", ["x", i64(0, 1), i64(9, 7), i64(2, 3), i64(2, 3)], {}),
     "one plane": ("Gather", ["x", np.array(2, np.int64)], {"axis": 1}),
     "some planes": ("Gather", ["x", i64(2, 0)], {"axis": 1}),
+    "larger of two": ("Max", ["x", np.float32(0.1)], {}),
+    "smaller of two": ("Min", ["x", np.float32(0.1)], {}),
     "join": ("Concat", ["x", "x"], {"axis": 1}),
     "matrix product": ("MatMul", ["x", SMALL], {}),
     "softmax": ("Softmax", ["x"], {"axis": 1}),
@@ -75,7 +80,7 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
-def graph_of(nodes: Sequence[onnx.NodeProto], constants: dict[str, Any]) -> onnx.ModelProto:
+def graph_of(nodes: Sequence[onnx.NodeProto], constants: dict[str, Any], opset: int = 18) -> onnx.ModelProto:
     """uint8 (1, 6, 8, 4) `image_bgr`, centred around zero as `x`, through the nodes to `y`."""
     before = [
         helper.make_node("Cast", ["image_bgr"], ["bytes"], to=TensorProto.FLOAT),
@@ -91,7 +96,7 @@ def graph_of(nodes: Sequence[onnx.NodeProto], constants: dict[str, Any]) -> onnx
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
 
 
 def of_both(graph: onnx.ModelProto) -> tuple[Any, Any]:
@@ -118,6 +123,21 @@ def test_an_operator_is_what_onnx_runtime_says_it_is(name: str) -> None:
     ours, theirs = of_both(graph_of([helper.make_node(kind, names, ["y"], **attributes)], constants))
 
     assert ours.shape == theirs.shape
+    np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes"),
+    [
+        ("Clip", {"min": -0.2, "max": 0.1}),
+        ("Clip", {"min": 0.1}),
+        ("Pad", {"pads": [0, 0, 1, 0, 0, 0, 0, 2], "value": 0.5}),
+    ],
+)
+def test_older_graphs_have_their_numbers_in_attributes(kind: str, attributes: dict[str, Any]) -> None:
+    """Up to opset 10; one number stands there without a list around it."""
+    ours, theirs = of_both(graph_of([helper.make_node(kind, ["x"], ["y"], **attributes)], {}, opset=10))
+
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
@@ -155,13 +175,28 @@ def test_an_operator_without_a_rule_is_refused_by_name() -> None:
         ("Conv", ["x", "c0"], {"auto_pad": "SAME_UPPER"}, "auto_pad"),
         ("Resize", ["x", "", "", "c1"], {"mode": "cubic"}, "cubic"),
         ("Reshape", ["x", "x"], {}, "only known while it runs"),
+        ("Max", ["x"], {}, "it has 1 inputs, not two"),
+        ("Min", ["x", "x", "x"], {}, "it has 3 inputs, not two"),
+        ("Slice", ["x", "starts", "ends", "axes"], {}, "Slice of node 'y' .*zip"),
+        ("MatMul", ["starts", "c0"], {}, "MatMul of node 'y' "),
+        ("Conv", ["x", "c0"], {"pads": 1}, "Conv of node 'y' .*int"),
     ],
 )
 def test_what_torch_does_otherwise_is_refused(kind: str, inputs: list[str], attributes: Any, told: str) -> None:
     """A known operator in a form that has no rule is told with the reason, and never calculated differently."""
-    graph = graph_of([helper.make_node(kind, inputs, ["y"], **attributes)], {"c0": WEIGHT, "c1": i64(1, 4, 12, 16)})
+    graph = graph_of(
+        [helper.make_node(kind, inputs, ["y"], **attributes)], {"c0": WEIGHT, "c1": i64(1, 4, 12, 16), **SHORT}
+    )
 
     with pytest.raises(EngineMismatch, match=told):
+        of_both(graph)
+
+
+def test_a_softmax_of_older_graphs_is_refused() -> None:
+    """Before opset 13 it went over all axes from one on, and its default axis was another."""
+    graph = graph_of([helper.make_node("Softmax", ["x"], ["y"], axis=1)], {}, opset=12)
+
+    with pytest.raises(EngineMismatch, match=r"Softmax of node 'y' .before opset 13 .* the graph's is 12"):
         of_both(graph)
 
 
