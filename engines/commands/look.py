@@ -69,7 +69,7 @@ def inspect(engine: str) -> None:
     for key, value in facts.metadata.items():
         click.echo(f"  metadata {key}: {value}")
     sha256 = graph_sha256(spec)
-    for plan in (plan for folder in plan_folders() for plan in PlanCache(folder).of_graph(sha256)):
+    for plan in (plan for folder in plan_folders() for plan in PlanCache(folder).of_graph(sha256)[0]):
         target = plan.manifest.key.target
         click.echo(f"  plan for {target.gpu_name} GPU, compute capability {target.compute_capability}: {plan.path}")
     click.echo(f"  --crf auto: {gate_of(spec).why}")

@@ -131,17 +131,19 @@ class PlanCache:
             raise EngineMismatch(f"{path} was changed: {'; '.join(found)}; {plan.remedy}")
         return plan
 
-    def of_graph(self, onnx_sha256: str) -> list[Plan]:
-        """All plans of one graph, whatever they were built for; those that cannot be read are left out."""
-        plans = []
+    def of_graph(self, onnx_sha256: str) -> tuple[list[Plan], list[str]]:
+        """All plans of one graph, whatever they were built for, and why manifests that may be its own are left out."""
+        plans, reasons = [], []
         for path in sorted(self.folder.glob("*.json")):
             try:
                 plan = plan_at(path)
-            except EngineMismatch:
+            except EngineMismatch as error:
+                if not _names_another(path, onnx_sha256):
+                    reasons.append(str(error))
                 continue
             if plan.manifest.key.onnx_sha256 == onnx_sha256:
                 plans.append(plan)
-        return plans
+        return plans, reasons
 
     def keep(self, manifest: PlanManifest, data: bytes) -> Plan:
         """Write a plan and its manifest; hold `building` around this.
@@ -222,6 +224,15 @@ def write_whole(path: Path, data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _names_another(path: Path, onnx_sha256: str) -> bool:
+    """Whether a manifest that cannot be used is another graph's, as far as it can still be read."""
+    try:
+        tree = json.loads(_read_ours(path).decode())
+        return bool(tree["key"]["onnx_sha256"] != onnx_sha256)
+    except (EngineMismatch, OSError, ValueError, TypeError, KeyError):
+        return False
 
 
 def _read_ours(path: Path) -> bytes:

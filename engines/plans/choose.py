@@ -39,13 +39,16 @@ def plan_for(
     reasons: list[str] = []
     for cache in folders:
         for key in keys:
-            plan = _any_batch(cache, spec, key, batch) if is_dynamic else _any_level(cache, key, reasons)
+            plan = _any_batch(cache, spec, key, batch, reasons) if is_dynamic else _any_level(cache, key, reasons)
             if plan is not None:
                 plan.passed_over = tuple(reasons)
                 return plan
-    if reasons:
+    if reasons and not is_dynamic:
         raise EngineMismatch("; ".join(reasons))
-    raise BackendUnavailable(_why_none(spec, folders, keys[-1], gpu))
+    none = _why_none(spec, folders, keys[-1], gpu)
+    if reasons:  # a manifest that cannot be read does not say whose it is
+        raise EngineMismatch("; ".join([*reasons, none]))
+    raise BackendUnavailable(none)
 
 
 def _any_level(cache: PlanCache, key: PlanKey, reasons: list[str]) -> Plan | None:
@@ -60,9 +63,11 @@ def _any_level(cache: PlanCache, key: PlanKey, reasons: list[str]) -> Plan | Non
     return None
 
 
-def _any_batch(cache: PlanCache, spec: EngineSpec, key: PlanKey, batch: int) -> Plan | None:
+def _any_batch(cache: PlanCache, spec: EngineSpec, key: PlanKey, batch: int, reasons: list[str]) -> Plan | None:
     fitting = []
-    for plan in cache.of_graph(key.onnx_sha256):
+    plans, damaged = cache.of_graph(key.onnx_sha256)
+    reasons += [reason for reason in damaged if reason not in reasons]  # a folder is read once for each target
+    for plan in plans:
         options = plan.manifest.key.options
         batches = options.batches
         if batches is None or not batches.smallest <= spec.batch <= batches.largest:
@@ -85,10 +90,19 @@ def _key_for(key: PlanKey, options: PlanOptions) -> PlanKey:
 
 def _why_none(spec: EngineSpec, folders: list[PlanCache], wanted: PlanKey, gpu: Gpu) -> str:
     nearest: list[list[str]] = [
-        [word for word in differences(plan.manifest.key, wanted) if "optimisation level" not in word]
-        for cache in folders
-        for plan in cache.of_graph(wanted.onnx_sha256)
+        _words(spec, plan.manifest.key, wanted) for cache in folders for plan in cache.of_graph(wanted.onnx_sha256)[0]
     ]
     shortest = min(nearest, key=len, default=[])
     told = f"; one was {', '.join(shortest)}" if shortest else ""
     return f"no plan of {spec.label} for {gpu.label}{told}; build one: {build_command(source_of(spec), wanted)}"
+
+
+def _words(spec: EngineSpec, found: PlanKey, wanted: PlanKey) -> list[str]:
+    """What keeps a plan from being taken; neither its level nor the batches that it is tuned for do."""
+    batches = found.options.batches
+    if not spec.any_batch or batches is None:
+        return [word for word in differences(found, wanted) if "optimisation level" not in word]
+    words = differences(found, _key_for(wanted, found.options))
+    if not batches.smallest <= spec.batch <= batches.largest:
+        words.append(f"built for {batches.smallest} to {batches.largest} pictures a call, here {spec.batch}")
+    return words

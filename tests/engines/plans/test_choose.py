@@ -92,6 +92,45 @@ def test_a_graph_that_takes_any_batch_finds_a_profile_with_its_batch(
     }
 
 
+@pytest.fixture
+def open_spec(spec: EngineSpec, tmp_path: Path) -> EngineSpec:
+    """The same graph for any batch."""
+    return resolve(dynamic_graph(spec.path, tmp_path / "open" / "tiny.onnx"))
+
+
+def test_of_an_open_graph_only_true_differences_are_told(cache: PlanCache, open_spec: EngineSpec) -> None:
+    """A plan with a profile has other planes and batches than the graph, which keeps nobody from taking it."""
+    kept(cache, key(open_spec, TRT, AMPERE, batches=Batches(usual=4, largest=4), opt_level=5))
+    with pytest.raises(BackendUnavailable) as error:
+        plan_for(open_spec, TRT, ADA, is_dynamic=True)
+
+    assert "; one was built for compute capability 8.6, here 8.9, built on GPU" in str(error.value)
+    assert not any(word in str(error.value) for word in ("inputs", "outputs", "batches", "level"))
+
+    kept(cache, key(open_spec, TRT, batches=Batches(smallest=2, usual=4, largest=8)))
+    with pytest.raises(BackendUnavailable, match="; one was built for 2 to 8 pictures a call, here 1; build one: "):
+        plan_for(open_spec, TRT, ADA, is_dynamic=True)
+
+
+def test_a_damaged_plan_of_an_open_graph_is_told(cache: PlanCache, spec: EngineSpec, open_spec: EngineSpec) -> None:
+    """Alone, and with the one that is taken; a damaged plan of another graph is nobody's business here."""
+    other = kept(cache, key(spec, TRT)).manifest_path
+    other.write_text(other.read_text().replace('"opt_level": 3', '"opt_level": 4'), encoding="utf-8")
+    with pytest.raises(BackendUnavailable, match=r"^no plan of"):
+        plan_for(open_spec, TRT, ADA, is_dynamic=True)
+
+    edited = kept(cache, key(open_spec, TRT, batches=Batches())).manifest_path
+    edited.write_text(edited.read_text().replace('"largest": 8', '"largest": 9'), encoding="utf-8")
+    with pytest.raises(EngineMismatch, match=r"was changed: its key .*engines build .* --force; no plan of .*build"):
+        plan_for(open_spec, TRT, ADA, is_dynamic=True)
+
+    edited.write_text("{", encoding="utf-8")
+    good = kept(cache, key(open_spec, TRT, batches=Batches(largest=4)))
+    plan = plan_for(open_spec, TRT, ADA, is_dynamic=True)
+    assert plan.path == good.path
+    assert ["not the manifest of a plan" in reason for reason in plan.passed_over] == [True]
+
+
 def test_a_folder_of_the_environment_comes_before_the_cache(
     cache: PlanCache, spec: EngineSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
