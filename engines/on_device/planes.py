@@ -7,6 +7,7 @@ are used again by a later frame, so a seat is given back only after its mark was
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -14,12 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engines.errors import EngineError
+from engines.errors import DeviceLost, EngineError
 from engines.geometry import Geometry
 from engines.kernels import is_interpreted
 from engines.kernels.preprocess import resize_into
 from engines.kernels.upsample import planes_into
 from engines.on_device.lanes import CudaLanes, HostLanes, Lanes, Mark
+from engines.runtime.lost import hung
 from engines.runtime.resident import Resident
 from engines.spec import INPUT_NAME, EngineSpec
 
@@ -51,6 +53,7 @@ class Seat:
         self.fetched: set[str] = set()
         """Those of them that the host has too, or will have when the mark is reached."""
         self.mark: Mark | None = None
+        self.marked_s = 0.0
 
     def has(self, name: str) -> bool:
         """Whether this frame's plane lies here."""
@@ -78,6 +81,12 @@ class Seat:
         with self.planes.told():
             return self.mark is None or self.mark.is_done()
 
+    def check(self, patience_s: float) -> None:
+        """Look at what is queued; raises what `is_done` raises, and DeviceLost when it is not done for so long."""
+        age_s = time.monotonic() - self.marked_s
+        if age_s > patience_s and not self.is_done:
+            raise self.planes.hung(age_s, patience_s)
+
     def wait(self) -> None:
         """Until it is; raises what `is_done` raises."""
         with self.planes.told():
@@ -97,6 +106,7 @@ class DevicePlanes:
         self._input = self.lanes.tensor_over(buffers[INPUT_NAME], spec.input.shape(), torch.uint8)
         self._logits = self.lanes.tensor_over(buffers["logits"], spec.output_shape("logits"), torch.float32)
         self._free: list[Seat] = []
+        self._is_lost = False
         self._turn = threading.Lock()
         """Input and logits are one pair of buffers, and a thread that warms up uses it too."""
 
@@ -144,6 +154,7 @@ class DevicePlanes:
         """Mark what was queued for a seat so far."""
         with self.told():
             seat.mark = self.lanes.mark()
+        seat.marked_s = time.monotonic()
 
     def give_back(self, seat: Seat) -> None:
         """Another frame may have the seat."""
@@ -167,10 +178,16 @@ class DevicePlanes:
         seat.wait()
 
     def close(self) -> None:
-        """Until nothing is queued any more; before the engine is closed."""
-        with self.told():
-            self.lanes.mark().wait()
+        """Until nothing is queued any more; before the engine is closed. A GPU that is lost is not touched."""
         self._free.clear()
+        if not self._is_lost:  # else the wait might never return
+            with self.told():
+                self.lanes.mark().wait()
+
+    def hung(self, age_s: float, patience_s: float) -> DeviceLost:
+        """The device does not come back; nothing of this engine may be closed any more."""
+        lost = hung(self.spec.label, age_s, patience_s)
+        return self._resident.lost(lost) or lost
 
     @contextlib.contextmanager
     def told(self) -> Iterator[None]:
@@ -179,6 +196,7 @@ class DevicePlanes:
             yield
         except (EngineError, RuntimeError) as error:
             if (lost := self._resident.lost(error)) is not None:
+                self._is_lost = True
                 raise lost from error
             if isinstance(error, EngineError):
                 raise

@@ -145,6 +145,27 @@ def test_faults_are_told_as_ours(engine: Engine) -> None:
             planes.infer(seat, ("alpha",))
 
 
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_gpu_that_is_lost_is_not_touched_when_planes_are_closed(engine: Engine, is_lost: bool) -> None:
+    """Waiting for it might never return; after any other error closing waits as always."""
+    lent, lanes = engine.resident(), Late()
+    assert lent is not None
+
+    def broken() -> None:
+        raise RuntimeError("something")
+
+    resident = Resident(lent.device, lent.buffers, broken, lambda error: DeviceLost("gone") if is_lost else None)
+    planes = DevicePlanes(resident, engine.spec, lanes)
+    seat = planes.take(_picture(), fit(HEIGHT, WIDTH, engine.spec.input))
+    planes.fetch(seat, "tensor_bgr", np.zeros((engine.spec.input.height, engine.spec.input.width, 3), np.uint8))
+    with pytest.raises(EngineError):
+        planes.infer(seat, ("alpha",))
+
+    planes.close()
+
+    assert bool(lanes.waiting) is is_lost
+
+
 def test_an_engine_lends_only_while_it_is_open(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """And on the CPU only where kernels are interpreted."""
     assert engine.outputs == ("logits",)
