@@ -54,8 +54,8 @@ class BatchOptions(Options):
     """Frames of different streams that go to the engine in one call, where its graph takes more than one."""
 
     max: int = Field(0, ge=0, le=16)
-    """At most so many; 0: one a stream where the backend gains by it (GPUs do, processors do not). One stream is
-    never batched."""
+    """At most so many; 0: one a stream, up to 8, where the backend gains by it (GPUs do, processors do not). One stream
+    is never batched."""
     wait_ms: float = Field(0.0, ge=0, le=1000)
     """How long the first frame of a batch may wait for others. Without waiting a batch is what has gathered while the
     engine worked on the one before."""
@@ -76,7 +76,8 @@ class RestartOptions(Options):
     missed_beats: int = Field(3, ge=2)
     """After so many it is taken for dead and killed."""
     work_timeout_s: float = Field(20.0, gt=0)
-    """A stage that is known to be slow may take so long for one frame."""
+    """A stage that is known to be slow may take so long for one frame. Work on a GPU that is not done after it is taken
+    for hung: the worker ends as one whose GPU is lost."""
     open_timeout_s: float = Field(60.0, gt=0)
     """Time for a worker to become ready: engines are compiled, sources opened."""
 

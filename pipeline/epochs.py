@@ -45,6 +45,10 @@ class Epochs:
         # One thread for all preparations: two at once could open the same engine twice.
         threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
 
+    def is_new(self, epoch: int) -> bool:
+        """Whether to `use` it means other settings than now."""
+        return epoch != self._used and epoch in self._prepared
+
     def use(self, epoch: int) -> bool:
         """Have the stages follow an epoch; False when it was never prepared here."""
         if epoch == self._used:

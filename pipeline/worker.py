@@ -69,6 +69,7 @@ class Worker:
             part=job["incarnation"] - 1,
             lock_memory=self._lock_memory,
             on_device=self._on_device(),
+            work_timeout_s=self.config.restart.work_timeout_s,
         )
         self._page_lock: PageLock | None = None
         self._names = [name for name in job["stages"] if name != "capture"]
@@ -96,13 +97,14 @@ class Worker:
         self.epochs = Epochs(self.stages, Settings.from_json(self.job["settings"]), self._bell.ring)
         if not self._receive_memory():
             return
-        self.epochs.begin(self._formats)
         assert self.traffic is not None
-        self.say({"type": "ready", **self.traffic.endpoints()})
         try:
+            self.epochs.begin(self._formats)
+            self.say({"type": "ready", **self.traffic.endpoints()})
             while not self._stopping:
                 self._turn()
         except DeviceLost:
+            self.stage_context.is_device_lost = True
             self._page_lock = None  # nothing is given back to a GPU that is lost
             raise
 
@@ -137,7 +139,7 @@ class Worker:
             self._obey(message)
         for answer in self.epochs.answers():
             self.say(answer)
-        if self._epoch_beside is not None and self.epochs.use(self._epoch_beside):
+        if self._epoch_beside is not None and self._use(self._epoch_beside):
             self._epoch_beside = None
         traffic.listen()
         for index in range(len(self.stages)):
@@ -186,11 +188,19 @@ class Worker:
     def _submit(self, tickets: list[Ticket]) -> None:
         """Have the first stage begin with these frames, all of one epoch."""
         self._epoch_beside = None
-        if not self.epochs.use(tickets[0].epoch):
+        if not self._use(tickets[0].epoch):
             for ticket in tickets:
                 self._traffic().drop(ticket, DropCause.STALE)
             return
         self._enter(0, [self._frame(ticket) for ticket in tickets])
+
+    def _use(self, epoch: int) -> bool:
+        """Follow an epoch, after the frames on their way between the stages; False when it was never prepared here."""
+        if self.epochs.is_new(epoch):
+            for index, stage in enumerate(self.stages[:-1]):  # what the last one has keeps the settings that it came by
+                stage.settle()
+                self._collect(index)
+        return self.epochs.use(epoch)
 
     def _frame(self, ticket: Ticket) -> Frame:
         pool = self._pools[ticket.stream]

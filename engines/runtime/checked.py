@@ -114,7 +114,7 @@ class CheckedEngine(ABC):
             return None
         from engines.runtime.overlap import Overlap  # needs the device's seam, which engines of the processor do not
 
-        return Overlap(lent, wake)
+        return Overlap(lent, wake, self.spec.label)
 
     def _lent(self) -> "Resident | None":
         """What calls that overlap are made of; None for the processor, which has one thing to do at a time."""

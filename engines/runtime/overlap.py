@@ -8,18 +8,21 @@ Not yet run on a GPU; every order that its streams allow is tried with streams t
 """
 
 import contextlib
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from engines.errors import EngineError
 from engines.runtime.checked import Array
 from engines.runtime.device import DeviceBuffer, DeviceMark
+from engines.runtime.lost import hung
 from engines.runtime.resident import Resident
 from engines.spec import INPUT_NAME
 
-__all__ = ["IN_FLIGHT", "Call", "Overlap"]
+__all__ = ["IN_FLIGHT", "N_SETS", "Call", "Overlap"]
 
 IN_FLIGHT = 2
 """Calls that a stage keeps under way: one is computed, one goes up."""
@@ -47,6 +50,7 @@ class Call:
     is_done: bool = False
     error: Exception | None = None
     done: threading.Event = field(default_factory=threading.Event)
+    begun_s: float = field(default_factory=time.monotonic)
 
     def check(self) -> None:
         """Raise what went wrong with it, once it is done."""
@@ -60,11 +64,13 @@ class Overlap:
     Args:
         lent: the engine's buffers; its `infer` must not be called any more.
         wake: called, from a thread of our own, when a call is done.
+        label: the engine's, for messages.
     """
 
-    def __init__(self, lent: Resident, wake: Callable[[], None]) -> None:
+    def __init__(self, lent: Resident, wake: Callable[[], None], label: str = "engine") -> None:
         self._lent = lent
         self._wake = wake
+        self._label = label
         self._work = lent.device
         self._is_lost = False
         self._begun: queue.SimpleQueue[tuple[_Set, Call] | None] = queue.SimpleQueue()
@@ -115,6 +121,19 @@ class Overlap:
         self._n_calls += 1
         self._begun.put((one, call))
         return call
+
+    def check(self, patience_s: float) -> None:
+        """Look at what is under way; a GPU that hangs tells nobody.
+
+        Raises:
+            DeviceLost: a call has not come back for so long. Nothing of this engine may be closed any more.
+        """
+        begun_s = min((call.begun_s for call in self._last if call is not None and not call.is_done), default=math.inf)
+        age_s = time.monotonic() - begun_s
+        if age_s > patience_s:
+            self._is_lost = True
+            lost = hung(self._label, age_s, patience_s)
+            raise self._lent.lost(lost) or lost
 
     def close(self) -> None:
         """Wait for what is under way and give the buffers back, before the engine is closed. Calls stay readable."""

@@ -43,6 +43,10 @@ class StageContext:
     """How often this worker was restarted."""
     on_device: "OnDevice | None" = None
     """Where planes may stay on a device from stage to stage; None: in the slots."""
+    work_timeout_s: float = 20.0
+    """A call on a device that takes longer is taken for hung, and the device for lost."""
+    is_device_lost: bool = False
+    """Set before the stages are closed: nothing is given back to it, for a call might never return."""
     lock_memory: Callable[[], None] = lambda: None
     """Says that a GPU reads and writes the slots from now on: they are page-locked once, as well as can be."""
 
@@ -87,6 +91,10 @@ class Stage(Protocol):
 
     def finished(self) -> Iterator[Frame]:
         """The frames that are done, in the order of submission."""
+        ...
+
+    def settle(self) -> None:
+        """Wait until every frame taken is done: those that follow have other settings, here and in later stages."""
         ...
 
     def end(self, stream: int) -> bool:
@@ -143,6 +151,9 @@ class PlainStage:
         """What was processed since the last call."""
         done, self._done = self._done, []
         return iter(done)
+
+    def settle(self) -> None:
+        """What was submitted is done."""
 
     def end(self, stream: int) -> bool:
         """Nothing to close for one stream."""

@@ -141,22 +141,33 @@ class Render:
             look = self._looks[frame.ticket.stream]
             if look.on_device is not None and frame.seat is not None and self._paint_there(frame, look):
                 continue
-            while self._queued:
-                self._show_first()
+            self.settle()
             matte = self._matte(frame, look)
             look.painter.paint(frame.plane("image_bgr"), matte, frame.ticket.pts_ns, frame.plane("composite"))
             self._show(frame, look, matte, is_due=look.steadiness.is_due(frame.ticket.pts_ns))
         self._look_after_sinks()
 
     def finished(self) -> Iterator[Frame]:
-        """Frames that every sink has let go of, in order; `shown_ns` says when the last sink took them."""
+        """Frames that every sink has let go of, in order; `shown_ns` says when the last sink took them.
+
+        Raises:
+            EngineError, DeviceLost: a device failed at one of them, or takes longer than any work may.
+            SinkError: no sink is left.
+        """
         while self._queued and self._queued[0][0].seat is not None and self._queued[0][0].seat.is_done:
             self._show_first()
+        if self._queued and self._queued[0][0].seat is not None:
+            self._queued[0][0].seat.check(self.context.work_timeout_s)
         while self._flying and self._flying[0][1].holders == 0:
             frame, flight = self._flying.popleft()
             frame.shown_ns = flight.accepted_ns
             yield frame
         self._look_after_sinks()
+
+    def settle(self) -> None:
+        """Wait for what a device composes; sinks may keep frames, which does no harm."""
+        while self._queued:
+            self._show_first()
 
     def end(self, stream: int) -> bool:
         """Close the stream's sinks."""

@@ -9,7 +9,7 @@ from engines.errors import BackendUnavailable, DeviceLost, EngineError
 from engines.names import resolve
 from engines.plans.missing import missing_plan
 from engines.runtime import Engine, open_engine
-from engines.runtime.overlap import IN_FLIGHT, Call, Overlap
+from engines.runtime.overlap import IN_FLIGHT, N_SETS, Call, Overlap
 from engines.runtime.trial import try_out
 from engines.spec import EngineSpec, OutputSpec
 from pipeline.frame import Frame
@@ -18,6 +18,9 @@ from pipeline.stacked import Stacked
 from pipeline.stages import PlainStage, StageContext
 
 __all__ = ["Segment"]
+
+_LOOK_S = 0.1
+"""How often a call that is waited for is looked at."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,9 @@ class Segment(PlainStage):
             self._stacked = Stacked(engine, self._outputs) if self.batch > 1 else None
             self._overlap = opened.overlap
             self.in_flight = 1 if self._overlap is None else IN_FLIGHT
-        if self.context.options.get("expects_gpu") and not engine.on_gpu:
-            why = "stages share a worker because a GPU was expected; on this processor --placement split is faster"
-            self.context.tell({"type": "event", "what": "no GPU serves", "why": why})
+            if self.context.options.get("expects_gpu") and not engine.on_gpu:
+                why = "stages share a worker because a GPU was expected; on this processor --placement split is faster"
+                self.context.tell({"type": "event", "what": "no GPU serves", "why": why})
         told = {"engine": engine.spec.label, "backend": engine.backend, "choice": engine.choice, "plan": opened.plan}
         self.context.tell({"type": "engine", **told})
 
@@ -98,17 +101,19 @@ class Segment(PlainStage):
         """Close the engines that no settings use any more."""
         for key, opened in list(self._opened.items()):
             if not any(opened is kept for kept in prepared):
+                self.settle()
                 del self._opened[key]
                 self._shut(opened)
 
     def submit(self, frames: Sequence[Frame]) -> None:
         """One inference for as many frames as the engine takes in a call."""
         if self._overlap is not None:
-            self._flying += [(frame, self._begun(self._overlap, frame)) for frame in frames]
+            for frame in frames:
+                while len(self._flying) >= N_SETS:  # the next call would wait for the first, however long
+                    self._land_first()
+                self._flying.append((frame, self._begun(self._overlap, frame)))
             return
-        while self._flying:  # of the engine before, which was faster to begin than to end
-            self._flying[0][1].done.wait()
-            self._land()
+        self.settle()  # of the engine before, which was faster to begin than to end
         if self._stacked is None or len(frames) == 1:
             super().submit(frames)
             return
@@ -121,11 +126,17 @@ class Segment(PlainStage):
         """The frames that are done, in order.
 
         Raises:
-            EngineError, DeviceLost: one of those under way failed.
+            EngineError, DeviceLost: one of those under way failed, or takes longer than any work may.
         """
         while self._flying and self._flying[0][1].is_done:
             self._land()
+        self._look_for_hung()
         return super().finished()
+
+    def settle(self) -> None:
+        """Wait for the calls under way; raises what `finished` raises."""
+        while self._flying:
+            self._land_first()
 
     def process(self, frame: Frame) -> None:
         """One inference, straight into the slot, or where the frame lies on a device."""
@@ -137,7 +148,9 @@ class Segment(PlainStage):
         self._engine.infer({"image_bgr": frame.plane("tensor_bgr")[None]}, outputs)
 
     def close(self) -> None:
-        """Close every engine that is open."""
+        """Close every engine that is open, unless their GPU is lost."""
+        if self.context.is_device_lost:
+            return  # and they are not forgotten: their libraries would give back what they have
         for opened in self._opened.values():
             self._shut(opened)
         self._opened.clear()
@@ -156,6 +169,18 @@ class Segment(PlainStage):
         frame, call = self._flying.popleft()
         call.check()
         self._done.append(frame)
+
+    def _land_first(self) -> None:
+        while not self._flying[0][1].done.wait(_LOOK_S):
+            self.context.beat()
+            self._look_for_hung()
+        self._land()
+
+    def _look_for_hung(self) -> None:
+        if self._flying:
+            for opened in list(self._opened.values()):  # another thread may be opening one
+                if opened.overlap is not None:
+                    opened.overlap.check(self.context.work_timeout_s)
 
     def _overlapping(self, engine: Engine, opening: tuple[str, str]) -> Overlap | None:
         """For frames that come one by one and lie on the host; several streams are taken together instead."""

@@ -5,6 +5,7 @@ painter over the very same mask.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from engines.errors import DeviceLost
 from engines.names import resolve
 from pipeline.effects import effect_from_text
 from pipeline.frame import Frame, StreamFormat, Ticket
@@ -275,6 +277,37 @@ def test_frames_are_shown_when_the_device_is_done_and_in_their_order(
     run.use(Settings(1, corridor.engine, ("none",)))
     assert run.submit(2) == [1, 2]
     assert [sequence for sequence, _, _ in sink.shown] == [0, 1, 2]
+
+
+def test_a_device_that_never_comes_back_is_lost(
+    corridor: Callable[..., Corridor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No error is told; a frame that is queued for too long is the sign, and closing asks the device for nothing."""
+    from engines.on_device import planes as of_device
+
+    never = threading.Event()
+    made: list[Any] = []
+
+    class Hanging(of_device.HostLanes):
+        """Reaches the mark of the trial, and none after it."""
+
+        def mark(self) -> Any:
+            made.append(None)
+            is_trial = len(made) == 1
+            return SimpleNamespace(is_done=lambda: is_trial, wait=lambda: is_trial or never.wait())
+
+    monkeypatch.setattr(of_device, "HostLanes", Hanging)
+    run = corridor(Kept(matte=False, picture=True))
+    run.context.work_timeout_s = 0.2
+    run.use(Settings(0, corridor.engine, ("cutout",)))
+
+    assert run.submit(0) == []
+    time.sleep(0.25)
+    with pytest.raises(DeviceLost, match="the GPU hangs"):
+        list(run.stages[-1].finished())
+    run.context.is_device_lost = True
+    run.stages[1].close()
+    assert len(made) == 2
 
 
 def test_another_engine_takes_over_on_the_device(corridor: Callable[..., Corridor], tmp_path: Path) -> None:

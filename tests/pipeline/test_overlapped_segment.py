@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from engines.errors import EngineError
+from engines.errors import DeviceLost, EngineError
 from engines.runtime import BACKENDS
 from engines.runtime.host_device import HostDevice
 from engines.runtime.overlap import IN_FLIGHT
@@ -175,3 +175,43 @@ def test_what_failed_on_the_way_is_raised_where_frames_are_handed_on(stage: Any,
 
     with pytest.raises(EngineError, match="CUDA error 2"):
         list(segment.finished())
+
+
+def test_settling_waits_for_what_is_under_way(stage: Any, engine: str) -> None:
+    """Before other settings hold, every frame of the ones before is done."""
+    segment, _ = stage
+    segment.use(segment.prepare(Settings(0, engine, ("blur",))))
+    frames = _frames(2)
+    segment.submit(frames)
+
+    threading.Timer(0.05, Gate.is_open.set).start()
+    segment.settle()
+
+    assert list(segment.finished()) == frames
+    assert all(_is_right(frame) for frame in frames)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_call_that_never_comes_back_is_a_lost_gpu(stage: Any, engine: str, *, waits: bool) -> None:
+    """Also while it is waited for, and the worker says meanwhile that it lives; closing waits for nobody."""
+    segment, _ = stage
+    beats: list[None] = []
+    segment.context.work_timeout_s, segment.context.beat = 0.3, lambda: beats.append(None)
+    segment.use(segment.prepare(Settings(0, engine, ("blur",))))
+    segment.submit(_frames(2))
+    assert list(segment.finished()) == []
+
+    with pytest.raises(DeviceLost, match=r"the GPU hangs.*within 0\.3 s") as caught:
+        segment.settle() if waits else _look_until_lost(segment)
+    segment.context.is_device_lost = True
+    segment.close()
+
+    assert caught.value.backend == "gpu"
+    assert bool(beats) == waits
+    assert not Gate.is_open.is_set()
+
+
+def _look_until_lost(segment: Segment) -> None:
+    for _ in range(500):
+        assert list(segment.finished()) == []
+        threading.Event().wait(0.02)

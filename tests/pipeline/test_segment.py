@@ -188,3 +188,12 @@ def test_a_missing_plan_is_told_where_one_is_to_be_built(
     assert plans["background"]["name"] == engine
     assert (plans["background"]["backend"], plans["background"]["why"]) == ("tensorrt", "no plan of it")
     assert Noted.open_now == []
+
+
+def test_that_no_gpu_serves_is_said_once(stage: Make, engine: str) -> None:
+    """A slider makes new settings many times a second; the engine is the same."""
+    segment, told = stage(expects_gpu=True)
+    for epoch in range(3):
+        segment.use(segment.prepare(Settings(epoch, engine, ("blur",), strength=epoch / 2)))
+
+    assert [message.get("what") for message in told if message["type"] == "event"] == ["no GPU serves"]
