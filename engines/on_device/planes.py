@@ -186,6 +186,7 @@ class DevicePlanes:
 
     def hung(self, age_s: float, patience_s: float) -> DeviceLost:
         """The device does not come back; nothing of this engine may be closed any more."""
+        self._is_lost = True
         lost = hung(self.spec.label, age_s, patience_s)
         return self._resident.lost(lost) or lost
 
