@@ -2,8 +2,9 @@
 
 Device buffers are made when the engine opens and keep their addresses, so what TensorRT queues for a call is captured
 once for each number of pictures and launched from then on as one call; around it go the copies from and to the
-caller's buffers. The trap: all outputs of a plan need an address, also those that nobody asked for; only those asked
-for are copied back.
+caller's buffers. Each number of pictures has an execution context of its own, because what was captured holds its memory (NVIDIA's
+documentation on CUDA graphs); they share one memory for activations, which one stream keeps apart. The trap: all
+outputs of a plan need an address, also those that nobody asked for; only those asked for are copied back.
 
 This has not been run on a GPU. Order of calls, ownership and refusals are tested with a `trt` and a device that take
 notes.
@@ -45,17 +46,19 @@ class _Held:
     logger: Any
     runtime: Any = None
     engine: Any = None
-    context: Any = None
+    contexts: dict[int, Any] = field(default_factory=dict)
+    """For each number of pictures, its shape told."""
+    scratch: DeviceBuffer | None = None
+    """What all contexts of an open graph calculate in; a fixed graph's one context has its own."""
     buffers: dict[str, DeviceBuffer] = field(default_factory=dict)
     graphs: dict[int, DeviceGraph] = field(default_factory=dict)
     """For each number of pictures; none where the device refuses."""
-    batch: int = 0
-    """Pictures a call that the context is set to."""
 
     def free(self) -> None:
         """Everything, once; safe after opening failed half way."""
         graphs, buffers = list(self.graphs.values()), list(self.buffers.values())
-        self.graphs, self.buffers = {}, {}
+        buffers += [self.scratch] if self.scratch is not None else []
+        self.graphs, self.buffers, self.scratch = {}, {}, None
         with contextlib.ExitStack() as last_first:  # goes on when one of them fails, and raises it at the end
             last_first.callback(self.device.close)
             for buffer in reversed(buffers):
@@ -65,7 +68,8 @@ class _Held:
                 last_first.callback(graph.free)
 
     def _forget_natives(self) -> None:
-        self.context = self.engine = self.runtime = None  # pybind objects: the last reference frees
+        self.contexts = {}  # pybind objects: the last reference frees
+        self.engine = self.runtime = None
 
 
 class TensorRtEngine(CheckedEngine):
@@ -81,6 +85,7 @@ class TensorRtEngine(CheckedEngine):
     library_name: ClassVar[str] = "tensorrt"
 
     _held: _Held | None = None
+    _user_managed: Any = None
 
     @classmethod
     def unavailable_reason(cls) -> str | None:
@@ -114,12 +119,11 @@ class TensorRtEngine(CheckedEngine):
             self.max_batch = min(self.max_batch, batches.largest)
         shapes = self._shapes(library, held.engine)
         self._check_memory(held, shapes)
-        held.context = held.engine.create_execution_context()
-        if held.context is None:
-            raise EngineError(f"{plan.path}: no execution context ({log.last_error}); is the device memory full?")
         for name, n_bytes in shapes.items():
             held.buffers[name] = held.device.allocate(n_bytes)
-            held.context.set_tensor_address(name, held.buffers[name].address)
+        if self.spec.any_batch:
+            held.scratch = held.device.allocate(max(1, int(held.engine.device_memory_size_v2)))
+            self._user_managed = library.trt.ExecutionContextAllocationStrategy.USER_MANAGED
         try:
             how = self._warm(held)
         except InputSizeError as error:
@@ -211,13 +215,29 @@ class TensorRtEngine(CheckedEngine):
         return ""
 
     def _enqueue(self, held: _Held, batch: int) -> None:
-        if self.spec.any_batch and held.batch != batch:
-            shape = (batch, *self._input[0][1:])
-            if not held.context.set_input_shape(INPUT_NAME, shape):
-                raise InputSizeError(f"the plan does not take {shape} ({held.log.last_error})")
-            held.batch = batch
-        if not held.context.execute_async_v3(held.device.stream):
+        context = held.contexts.get(batch)
+        if context is None:
+            context = held.contexts[batch] = self._context(held, batch)
+        if not context.execute_async_v3(held.device.stream):
             raise EngineError(f"{self.spec.label}: {self.title} failed ({held.log.last_error})")
+
+    def _context(self, held: _Held, batch: int) -> Any:
+        """One for that many pictures, with the shape told and every buffer's address."""
+        scratch = held.scratch
+        how = () if scratch is None else (self._user_managed,)
+        context = held.engine.create_execution_context(*how)
+        if context is None:
+            raise EngineError(
+                f"{self.spec.label}: no execution context ({held.log.last_error}); is the device memory full?"
+            )
+        if scratch is not None:
+            context.set_device_memory(scratch.address, scratch.n_bytes)
+            shape = (batch, *self._input[0][1:])
+            if not context.set_input_shape(INPUT_NAME, shape):
+                raise InputSizeError(f"the plan does not take {shape} ({held.log.last_error})")
+        for name, buffer in held.buffers.items():
+            context.set_tensor_address(name, buffer.address)
+        return context
 
 
 class TensorRtRtxEngine(TensorRtEngine):

@@ -91,3 +91,11 @@ def test_the_list_is_of_names_that_are_gone(name: str) -> None:
     owners = (tensorrt_rtx.BuilderFlag, tensorrt_rtx.IBuilderConfig, tensorrt_rtx.IExecutionContext)
 
     assert not any(hasattr(owner, name) for owner in owners)
+
+
+def test_contexts_take_memory_as_the_stand_in_has_it() -> None:
+    """Names and arguments of what several contexts share, where no GPU can try them."""
+    assert tensorrt_rtx.ExecutionContextAllocationStrategy.USER_MANAGED
+    assert "strategy" in str(tensorrt_rtx.ICudaEngine.create_execution_context.__doc__)
+    told = str(tensorrt_rtx.IExecutionContext.set_device_memory.__doc__)
+    assert told.index("memory: ") < told.index("size: ")

@@ -147,6 +147,13 @@ class TensorIOMode(Enum):
     OUTPUT = 2
 
 
+class ExecutionContextAllocationStrategy(Enum):
+    """As TensorRT calls them."""
+
+    STATIC = 0
+    USER_MANAGED = 2
+
+
 class Severity(Enum):
     """As TensorRT calls them."""
 
@@ -167,6 +174,7 @@ class NotedTrt:
 
     __version__ = "10.16.1.11"
     TensorIOMode = TensorIOMode
+    ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy
 
     class ILogger:
         """The base of a logger."""
@@ -235,19 +243,29 @@ class NotedEngine:
     def get_tensor_mode(self, name: str) -> TensorIOMode:
         return TensorIOMode.INPUT if name == "image_bgr" else TensorIOMode.OUTPUT
 
-    def create_execution_context(self) -> "NotedContext":
-        return NotedContext(self._trt, self._logger)
+    def create_execution_context(
+        self, strategy: ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy.STATIC
+    ) -> "NotedContext":
+        self._trt.device.notes.append(f"context {strategy.name}")
+        return NotedContext(self._trt, self._logger, has_memory=strategy is ExecutionContextAllocationStrategy.STATIC)
 
 
 class NotedContext:
     """Calculates the tiny graph in device memory, when its turn on the stream comes."""
 
-    def __init__(self, trt: NotedTrt, logger: Any) -> None:
-        self._trt, self._logger = trt, logger
+    def __init__(self, trt: NotedTrt, logger: Any, *, has_memory: bool) -> None:
+        self._trt, self._logger, self._has_memory = trt, logger, has_memory
+        self._is_captured = False
         self._addresses: dict[str, int] = {}
         self._n = trt.planes["image_bgr"][1][0]
 
+    def set_device_memory(self, memory: int, size: int) -> None:
+        assert len(self._trt.device.memory[memory]) == size >= self._trt.wants_bytes
+        self._trt.device.notes.append(f"activations at {memory}")
+        self._has_memory = True
+
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert not self._is_captured, "what was captured belongs to the shape that it was captured with"
         self._trt.device.notes.append(f"shape {shape}")
         self._n = shape[0]
         return True
@@ -260,6 +278,8 @@ class NotedContext:
         trt, device = self._trt, self._trt.device
         assert stream_handle == device.stream
         assert set(self._addresses) == set(trt.planes), "TensorRT needs an address of every output"
+        assert self._has_memory, "a context whose memory is the user's needs it"
+        self._is_captured = self._is_captured or device.capturing is not None
         device.notes.append("execute")
         if trt.fails_from is not None and trt.n_inferences >= trt.fails_from:
             self._logger.log(Severity.ERROR, trt.failure)

@@ -70,16 +70,27 @@ def test_every_number_of_pictures_is_captured_when_a_batch_engine_opens(world: W
     assert trt.n_inferences == 8  # once as it is and once into the graph, for each number
 
 
+def test_every_captured_number_has_a_context_of_its_own_and_all_share_one_memory(world: World) -> None:
+    """A context that changed its shape after a capture would take that graph's ground away; the stream orders them."""
+    engine, _, device = world(max_batch=3, wants_bytes=5000)
+
+    with engine:
+        assert device.notes.count("context USER_MANAGED") == 3
+        assert device.notes.count("allocate 5000") == 1
+        assert len({note for note in device.notes if note.startswith("activations")}) == 1
+    assert not device.memory
+    assert device.notes[-1] == "close"
+
+
 def test_without_graphs_a_batch_is_queued_with_its_shape(world: World) -> None:
-    """The shape is set only when it changes."""
+    """Once for each number of pictures, whose context keeps it."""
     engine, _, device = world(device=NotedDevice(refuses_capture=True), max_batch=2)
     image = noise(1)
 
     with engine:
-        device.notes.clear()
         for n in (2, 2, 1):
             alpha = np.zeros((n, 32, 64), np.uint8)
             engine.infer({"image_bgr": np.repeat(image, n, axis=0)}, {"alpha": alpha})
             assert np.array_equal(alpha, np.repeat(analytic_alpha(image), n, axis=0))
 
-    assert [note for note in device.notes if "shape" in note] == ["shape (2, 32, 64, 3)", "shape (1, 32, 64, 3)"]
+    assert [note for note in device.notes if "shape" in note] == ["shape (1, 32, 64, 3)", "shape (2, 32, 64, 3)"]

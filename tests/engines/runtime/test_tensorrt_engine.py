@@ -120,7 +120,7 @@ def test_opening_runs_once_before_it_captures(world: World) -> None:
 
     assert notes == [
         *("allocate 6144", "allocate 1024", "allocate 2048", "allocate 2048"),
-        *("upload", "execute", "wait", "capture", "execute", "launch", "wait"),
+        *("upload", "context STATIC", "execute", "wait", "capture", "execute", "launch", "wait"),
     ]
 
 
