@@ -2,9 +2,9 @@
 
 Device buffers are made when the engine opens and keep their addresses, so what TensorRT queues for a call is captured
 once for each number of pictures and launched from then on as one call; around it go the copies from and to the
-caller's buffers. Each number of pictures has an execution context of its own, because what was captured holds its memory (NVIDIA's
-documentation on CUDA graphs); they share one memory for activations, which one stream keeps apart. The trap: all
-outputs of a plan need an address, also those that nobody asked for; only those asked for are copied back.
+caller's buffers. Each number of pictures has an execution context of its own, as NVIDIA's documentation on CUDA graphs
+advises; all share one memory for activations, which one stream keeps apart. The trap: all outputs of a plan need an
+address, also those that nobody asked for; only those asked for are copied back.
 
 This has not been run on a GPU. Order of calls, ownership and refusals are tested with a `trt` and a device that take
 notes.
