@@ -38,7 +38,7 @@ class Rules:
     """|Q_1 - Q_0| of the answer below which a pixel is looked at again wherever it lies."""
 
 
-STILL = Rules(cell=4, margin=28, most_whole=0.12, band=2, unsure=0.9)
+STILL = Rules(cell=2, margin=28, most_whole=0.12, band=2, unsure=0.9)
 """For a frame by itself."""
 FRAME = Rules(cell=4, margin=2, most_whole=0.0, band=1, unsure=0.7)
 """For a frame that starts from the one before."""
