@@ -110,7 +110,9 @@ def x_server(folder: Path) -> Iterator[XServer]:
     except OSError:
         pytest.skip("needs libX11: apt-get install libx11-6")
     reading, writing = os.pipe()
-    options = ["-displayfd", str(writing), "-screen", "0", "800x600x24", "-nolisten", "tcp", "-fbdir", str(folder)]
+    # Without -noreset it starts anew whenever its last client leaves, as xdotool does, and refuses who comes meanwhile.
+    options = ["-displayfd", str(writing), "-noreset", "-screen", "0", "800x600x24", "-nolisten", "tcp"]
+    options += ["-fbdir", str(folder)]
     with subprocess.Popen(["Xvfb", *options], pass_fds=[writing], stderr=subprocess.DEVNULL) as server:
         os.close(writing)
         try:
