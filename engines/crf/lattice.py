@@ -87,9 +87,9 @@ class Lattice:
         """Every pixel of an image; the kernel stops when a row might not fit, and is called again with more room."""
         row = 0
         while row < len(y):
-            self._make_room(x.shape[-1])
+            self._make_room(len(x))
             row = enter_rows(
-                row, image_bgr, np.atleast_2d(x), y, self.scale, self.ids, self.weights, self._simplices, self.corners,
+                row, image_bgr, x, y, self.scale, self.ids, self.weights, self._simplices, self.corners,
                 self._vertices, self._packed, self._counts, self._since,
             )  # fmt: skip
 

@@ -158,13 +158,13 @@ def enter_rows(
     """Enter the pixels of an (h, w, 3) image, or of (h, w, 0) positions alone, from a row on; see `Lattice`.
 
     Args:
-        x: (n, w) where the columns of a row lie; rows take turns, so that grids may be staggered.
+        x: (w,) where the columns lie.
         y: (h,) where the rows lie.
 
     Returns:
         The first row that was not entered, for want of room; the image's height when all were.
     """
-    width = x.shape[1]
+    width = x.shape[0]
     n_corners = corners.shape[1]
     features = np.empty((4, width), np.float32)
     names = np.empty((2, 2, width), np.int32)
@@ -176,7 +176,6 @@ def enter_rows(
         if 2 * n_simplices > simplices.shape[0] or 2 * n_vertices > table.shape[0]:
             return row
         low, high = names[row % 2, 0], names[row % 2, 1]
-        columns = x[row % x.shape[0]]
         for column in range(width):
             features[0, column] = y[row]
         if n_corners == 6:
@@ -184,9 +183,9 @@ def enter_rows(
                 features[1, column] = image_bgr[row, column, 0]
                 features[2, column] = image_bgr[row, column, 1]
                 features[3, column] = image_bgr[row, column, 2]
-            locate_5d(columns, features[0], features[1], features[2], features[3], scale, low, high, found)
+            locate_5d(x, features[0], features[1], features[2], features[3], scale, low, high, found)
         else:
-            locate_2d(columns, features[0], scale, low, high, found)
+            locate_2d(x, features[0], scale, low, high, found)
         start = row * width
         n_above = width if row > first_row else 0
         above = 1 - row % 2

@@ -18,7 +18,15 @@ from pipeline.frame import StreamFormat
 from pipeline.sinks.audio import AudioTrack
 from pipeline.sinks.colour import YuvWriter
 from pipeline.sinks.disk import OutputFile
-from pipeline.sinks.nvenc import Codec, EncoderFailed, GoesOnInSoftware, nvenc_options, nvenc_reason, software_path
+from pipeline.sinks.nvenc import (
+    SPEEDS,
+    Codec,
+    EncoderFailed,
+    GoesOnInSoftware,
+    nvenc_options,
+    nvenc_reason,
+    software_path,
+)
 from pipeline.sinks.sink import Announce, PlainSink, Shown, Sink, SinkOptions
 
 __all__ = ["FileOptions", "FileSink"]
@@ -74,9 +82,8 @@ class FileOptions(SinkOptions):
     @field_validator("preset")
     @classmethod
     def _is_preset(cls, preset: str) -> str:
-        known = "ultrafast superfast veryfast faster fast medium slow slower veryslow".split()
-        if preset not in known:
-            raise ValueError(f"no preset of libx264; known: {', '.join(known)}")
+        if preset not in SPEEDS:
+            raise ValueError(f"no preset of libx264; known: {', '.join(SPEEDS)}")
         return preset
 
     def open(self, format: StreamFormat, *, pacing: str, announce: Announce) -> Sink:

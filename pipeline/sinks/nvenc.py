@@ -18,11 +18,11 @@ from engines.machine import nvidia_reason
 from pipeline.errors import SinkError
 from pipeline.sinks.sink import Announce, PlainSink, Shown, Sink
 
-__all__ = ["Codec", "EncoderFailed", "GoesOnInSoftware", "nvenc_options", "nvenc_reason", "software_path"]
+__all__ = ["SPEEDS", "Codec", "EncoderFailed", "GoesOnInSoftware", "nvenc_options", "nvenc_reason", "software_path"]
 
 Codec = Literal["libx264", "h264_nvenc", "hevc_nvenc"]
 
-_SPEEDS = dict(
+SPEEDS = dict(
     zip(
         "ultrafast superfast veryfast faster fast medium slow slower veryslow".split(),
         "p1 p1 p2 p3 p4 p4 p5 p6 p7".split(),
@@ -63,7 +63,7 @@ def nvenc_options(crf: int, preset: str) -> dict[str, str]:
 
     Names are those of FFmpeg's `h264_nvenc` and `hevc_nvenc`. A `cq` of 0 leaves the quality to the encoder.
     """
-    return {"preset": _SPEEDS[preset], "rc": "vbr", "cq": str(max(1, crf)), "b": "0"}
+    return {"preset": SPEEDS[preset], "rc": "vbr", "cq": str(max(1, crf)), "b": "0"}
 
 
 def software_path(path: Path) -> Path:
