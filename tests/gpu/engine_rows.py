@@ -24,6 +24,7 @@ from engines.errors import EngineError
 from engines.export.graph import export_graph
 from engines.export.lower import lowered
 from engines.manifest import sha256_of
+from engines.models.base import DeepLab
 from engines.models.config import BackboneName, ModelConfig
 from engines.plans.builder import build_plan
 from engines.plans.cache import PlanCache
@@ -162,13 +163,19 @@ def _build(spec: EngineSpec, backend: str, folder: Path) -> float:
     return round(time.perf_counter() - begin, 1)
 
 
-def exported_network(backbone: BackboneName, side: int, folder: Path) -> Exported:
-    """DeepLabv3+ with random weights, (side, side), as graphs cut to their logits."""
+def small_network(backbone: BackboneName) -> DeepLab:
+    """DeepLabv3+ with random weights, whose logits are small: their rounding errors are, too."""
     network = settled(ModelConfig(backbone=backbone, aspp_channels=256, low_channels=48), N_CLASSES)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.split(".")[0] in network.classifiers or name.rpartition(".")[0] in network.classifiers:
                 parameter.mul_(SMALL)
+    return network
+
+
+def exported_network(backbone: BackboneName, side: int, folder: Path) -> Exported:
+    """DeepLabv3+ with random weights, (side, side), as graphs cut to their logits."""
+    network = small_network(backbone)
     names = tuple(f"class {index}" for index in range(N_CLASSES))
     colours = tuple((index, index, index) for index in range(N_CLASSES))
     whole = folder / "whole.onnx"

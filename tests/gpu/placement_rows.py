@@ -20,12 +20,11 @@ import torch
 
 from engines.errors import EngineError
 from engines.export.graph import export_graph
-from engines.models.config import ModelConfig
 from engines.names import resolve
 from engines.plans.missing import missing_plan
 from engines.runtime import automatic_backends, open_engine, runs_on_gpu
 from engines.spec import INPUT_NAME, Meaning
-from tests.engines.networks import settled
+from tests.gpu.engine_rows import small_network
 from tests.gpu.painter_rows import painter_rows
 from tests.gpu.rows import Row
 from tests.stream.playing import play
@@ -40,8 +39,6 @@ MOST_BACKENDS = 2
 LATE_SHARE = 0.01
 """Of a paced stream's frames that may be dropped."""
 SIDE, N_CLASSES = 512, 21
-SMALL = 0.04
-"""By which the last weights are scaled: the export's check is in absolute figures, and the network is untrained."""
 
 
 def placement_rows(device: torch.device) -> Iterator[Row]:
@@ -128,11 +125,7 @@ def _bare_ms(engine: str, backend: str, folder: Path) -> float:
 
 def _exported(folder: Path) -> str:
     """The path of an untrained DeepLabv3+ on ResNet-50, as streams open it."""
-    network = settled(ModelConfig(backbone="resnet50", aspp_channels=256, low_channels=48), N_CLASSES)
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if name.split(".")[0] in network.classifiers or name.rpartition(".")[0] in network.classifiers:
-                parameter.mul_(SMALL)
+    network = small_network("resnet50")
     names = tuple(f"class {index}" for index in range(N_CLASSES))
     colours = tuple((index, index, index) for index in range(N_CLASSES))
     path = folder / "resnet50.onnx"
