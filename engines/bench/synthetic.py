@@ -13,7 +13,7 @@ from torch import Tensor, nn
 __all__ = ["noise_bgr", "noise_labels", "settled"]
 
 SETTLING_SIDE_PX = 128
-LOGITS_DEVIATION = 0.02
+LOGITS_DEVIATION = 0.005
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -34,7 +34,7 @@ def noise_labels(n: int, height: int, width: int, n_classes: int, seed: int = 0)
 def settled(model: Network, passes: int = 3) -> Network:
     """The same network in evaluation mode, its batch norms holding the statistics of noise, its logits made small.
 
-    An untrained ResNet-101 loses half a per cent of its answer to rounding (float32 against float64), and an exported
+    An untrained ResNet-101 loses some per cent of its answer to rounding (float32 against float64), and an exported
     graph is held to 1e-3 in logits.
     """
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
