@@ -9,25 +9,32 @@ from numpy.typing import NDArray
 
 from engines.crf import CrfParams
 from engines.crf.lattice import BilateralLattice, SpatialLattice
+from engines.crf.settling import Points, of_many, of_two
 
-__all__ = ["SMALLEST_PROB", "ExactCrf"]
+__all__ = ["SMALLEST_PROB", "ExactCrf", "shares"]
 
 SMALLEST_PROB = np.float32(1e-5)
 """Probabilities below are raised to this before the logarithm, as pydensecrf's own `unary_from_softmax` does."""
-NONE = np.empty(0, np.float32)
 NO_LOG_PROB = np.float32(-1e4)
 """Of the classes that only pad a row."""
+
+Plane = NDArray[np.float32]
 
 
 class ExactCrf:
     """Mean field with memory that stays; one object a stream.
 
+    Args:
+        certain: |Q_1 - Q_0| of two classes from which a pixel no longer changes after two steps, and as great a
+            probability of the likeliest of many; None: every pixel takes every step.
+
     Raises:
         BackendUnavailable: numba is not installed.
     """
 
-    def __init__(self, params: CrfParams) -> None:
+    def __init__(self, params: CrfParams, certain: float | None = None) -> None:
         self.params = params
+        self._certain = certain
         self._lattice = BilateralLattice(params)
         self._spatial: SpatialLattice | None = None
         self._at = (np.empty(0, np.float32), np.empty(0, np.float32))
@@ -54,43 +61,19 @@ class ExactCrf:
         self._lattice.build(image_bgr, *self._at)
         unary = np.log(np.maximum(probs, SMALLEST_PROB)).reshape(n_classes, -1)
         begin = None if start is None else start.reshape(n_classes, -1)
+        points = Points.of(self.params, self._lattice, spatial)
         if n_classes > 2:
-            return self._many_classes(unary, begin, iterations, spatial).reshape(probs.shape)
-        refined = np.empty_like(probs)
-        refined[1] = self._two_classes(unary[1] - unary[0], begin, iterations, spatial).reshape(height, width)
-        np.subtract(1, refined[1], out=refined[0])
-        return refined
-
-    def _two_classes(
-        self,
-        log_odds: NDArray[np.float32],
-        begin: NDArray[np.float32] | None,
-        iterations: int,
-        spatial: SpatialLattice,
-    ) -> NDArray[np.float32]:
-        from engines.crf.two_classes import iterate
-
-        lattice, params = self._lattice, self.params
+            return self._many_classes(points, unary, begin, iterations).reshape(probs.shape)
+        log_odds = unary[1] - unary[0]
         s = np.tanh(log_odds / 2) if begin is None else begin[1] - begin[0]
-        iterate(
-            log_odds, s, lattice.mass, iterations,
-            lattice.ids, lattice.weights, lattice.corners, lattice.near, np.float32(params.w1) * lattice.gain,
-            spatial.ids, spatial.weights, spatial.corners, spatial.near, np.float32(params.w2) * spatial.gain,
-            NONE, NONE,
-        )  # fmt: skip
-        return s * np.float32(0.5) + np.float32(0.5)
+        of_two(points, log_odds, s, iterations, self._certain)
+        return shares(s.reshape(height, width))
 
     def _many_classes(
-        self,
-        log_probs: NDArray[np.float32],
-        begin: NDArray[np.float32] | None,
-        iterations: int,
-        spatial: SpatialLattice,
+        self, points: Points, log_probs: Plane, begin: Plane | None, iterations: int
     ) -> NDArray[np.float32]:
         from engines.crf.lanes import LANES
-        from engines.crf.many_classes import iterate
 
-        lattice, params = self._lattice, self.params
         n_classes, n = log_probs.shape
         padded = np.full((-(-n_classes // LANES) * LANES, n), NO_LOG_PROB, np.float32)
         padded[:n_classes] = log_probs
@@ -100,11 +83,7 @@ class ExactCrf:
         else:
             probs[:n_classes] = begin
         probs /= np.maximum(probs.sum(axis=0), SMALLEST_PROB)
-        iterate(
-            padded, probs, iterations,
-            lattice.ids, lattice.weights, lattice.corners, lattice.near, np.float32(params.w1) * lattice.gain,
-            spatial.ids, spatial.weights, spatial.corners, spatial.near, np.float32(params.w2) * spatial.gain,
-        )  # fmt: skip
+        of_many(points, padded, probs, iterations, self._certain)
         return probs[:n_classes]
 
     def _spatial_of(self, height: int, width: int) -> SpatialLattice:
@@ -114,3 +93,12 @@ class ExactCrf:
             self._spatial = SpatialLattice(self.params.sigma_gamma, *at)
             self._at = at
         return self._spatial
+
+
+def shares(s: Plane) -> NDArray[np.float32]:
+    """(h, w) Q_1 - Q_0 to (2, h, w) probabilities, a fresh array."""
+    probs = np.empty((2, *s.shape), np.float32)
+    np.multiply(s, np.float32(0.5), out=probs[1])
+    probs[1] += np.float32(0.5)
+    np.subtract(1, probs[1], out=probs[0])
+    return probs

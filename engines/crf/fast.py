@@ -3,24 +3,25 @@
 Building the lattice is most of a frame's cost, and it goes with the pixels that are entered: `sampling.py` chooses.
 The filter is as wide as before. Where the contour has moved to pixels that took no part, the last step is taken again,
 for each from its own colour and its own unary. Of more than two classes those take part that occur (`occurring.py`),
-and the method is `exact` for them: sampled, two classes that were left of 21 had a boundary F of 0.95 instead of 1.
+on every pixel: sampled, two classes that were left of 21 had a boundary F of 0.95 instead of 1.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.crf import CrfParams
-from engines.crf.exact import NONE, SMALLEST_PROB, ExactCrf
+from engines.crf.exact import SMALLEST_PROB, ExactCrf, shares
 from engines.crf.lattice import BilateralLattice, SpatialLattice
 from engines.crf.occurring import among, occurring
-from engines.crf.sampling import FRAME, STILL, Grid, band
+from engines.crf.sampling import FRAME, STILL, Grid
+from engines.crf.settling import Points, of_two
 
-__all__ = ["FastCrf", "shares"]
+__all__ = ["FastCrf"]
 
-BEGUN = 2
-"""Steps that all points take."""
-CERTAIN = np.float32(0.95)
-"""|Q_1 - Q_0| after them from which a point no longer changes."""
+CERTAIN = 0.95
+"""|Q_1 - Q_0| after two steps from which a point no longer changes."""
+CERTAIN_OF_MANY = 0.999
+"""The same where no pixel is looked at again in the end: with 0.95 three in a thousand labels were others."""
 
 Plane = NDArray[np.float32]
 
@@ -35,7 +36,7 @@ class FastCrf:
     def __init__(self, params: CrfParams) -> None:
         self.params = params
         self._lattice = BilateralLattice(params)
-        self._many = ExactCrf(params)
+        self._many = ExactCrf(params, CERTAIN_OF_MANY)
         self._grid: Grid | None = None
         self._spatial: SpatialLattice | None = None
 
@@ -89,11 +90,10 @@ class FastCrf:
         lattice.build_of(image_bgr, chosen.places, chosen.mass)
         z = unaries[chosen.places]
         s = np.tanh(z / 2) if start is None else start.ravel()[chosen.places]
-        values, spatial_values = self._iterate(z, s, chosen.mass, chosen.places, iterations, self._spatial)
-        small, large = self._grid.enlarged(s, chosen)
-        again = band(small, large, rules).ravel()
-        again[chosen.places] = False
-        pixels = np.flatnonzero(again)
+        points = Points.of(self.params, lattice, self._spatial, chosen.places)
+        values, spatial_values = of_two(points, z, s, iterations, CERTAIN)
+        small, large = self._grid.enlarged(s, chosen, rules)
+        pixels = self._grid.unsettled(small, large, chosen, rules)
         every = large.ravel()
         every[chosen.places] = s
         every[pixels] = lattice.sharpen(pixels, image_bgr, unaries[pixels], values, self._spatial, spatial_values)
@@ -111,48 +111,3 @@ class FastCrf:
         log_odds: Plane = np.log(np.maximum(probs[1], SMALLEST_PROB))
         log_odds -= np.log(np.maximum(probs[0], SMALLEST_PROB))
         return shares(self.signs(log_odds, image_bgr, iterations, None if start is None else start[1] - start[0]))
-
-    def _iterate(
-        self, z: Plane, s: Plane, mass: Plane, places: NDArray[np.int64], iterations: int, spatial: SpatialLattice
-    ) -> tuple[Plane, Plane]:
-        """Mean field of the chosen pixels, into `s`; who is certain after two steps stays as he is.
-
-        Returns:
-            The last step's blurred values of both lattices.
-        """
-        from engines.crf.two_classes import iterate, settle
-
-        lattice = self._lattice
-        ids, weights = lattice.ids, lattice.weights
-        spatial_ids, spatial_weights = spatial.ids[places], spatial.weights[places]
-        kernels = lattice.corners, lattice.near, np.float32(self.params.w1) * lattice.gain
-        spatial_kernels = spatial.corners, spatial.near, np.float32(self.params.w2) * spatial.gain
-        begun = min(iterations, BEGUN)
-        said = iterate(
-            z, s, mass, begun, ids, weights, *kernels, spatial_ids, spatial_weights, *spatial_kernels, NONE, NONE
-        )
-        if begun == iterations:
-            return said
-        settled = np.zeros(lattice.n_vertices + 1, np.float32)
-        spatial_settled = np.zeros(spatial.n_vertices + 1, np.float32)
-        settle(
-            s, mass, CERTAIN, ids, weights, lattice.corners, settled, spatial_ids, spatial_weights, spatial.corners,
-            spatial_settled,
-        )  # fmt: skip
-        left = np.flatnonzero(np.abs(s) <= CERTAIN)
-        s_left = s[left]
-        said = iterate(
-            z[left], s_left, mass[left], iterations - begun, ids[left], weights[left], *kernels, spatial_ids[left],
-            spatial_weights[left], *spatial_kernels, settled, spatial_settled,
-        )  # fmt: skip
-        s[left] = s_left
-        return said
-
-
-def shares(s: Plane) -> NDArray[np.float32]:
-    """(h, w) Q_1 - Q_0 to (2, h, w) probabilities, a fresh array."""
-    probs = np.empty((2, *s.shape), np.float32)
-    np.multiply(s, np.float32(0.5), out=probs[1])
-    probs[1] += np.float32(0.5)
-    np.subtract(1, probs[1], out=probs[0])
-    return probs

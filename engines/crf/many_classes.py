@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from engines.crf.compiled import kernel
 from engines.crf.lanes import LANES, add_scaled
 
-__all__ = ["iterate"]
+__all__ = ["iterate", "settle"]
 
 CHUNK = 64
 LEAST = np.float32(-80)
@@ -122,6 +122,8 @@ def iterate(
     spatial_corners: NDArray[np.int32],
     spatial_near: NDArray[np.int32],
     spatial_gain: np.float32,
+    settled: NDArray[np.float32],
+    spatial_settled: NDArray[np.float32],
 ) -> None:
     """Mean field from the probabilities that are given.
 
@@ -129,6 +131,8 @@ def iterate(
         unary: (K, n) log-probabilities, classes that pad the rows far below the others.
         probs: (K, n) to start from; overwritten with the result.
         gain: w1 times the lattice's gain; `spatial_gain` likewise with w2.
+        settled: (vertices + 1, K) what points that no longer change have splatted, `spatial_settled` likewise; or of
+            no rows.
     """
     n_classes, n = unary.shape
     n_vertices, n_spatial = near.shape[2], spatial_near.shape[2]
@@ -139,8 +143,12 @@ def iterate(
     rows = np.empty((CHUNK, n_classes), np.float32)
     exponents = np.empty((CHUNK, n_classes), np.int32)
     for step in range(iterations + 1):
-        values[:] = 0
-        spatial_values[:] = 0
+        if settled.shape[0] > 0:
+            values[:] = settled
+            spatial_values[:] = spatial_settled
+        else:
+            values[:] = 0
+            spatial_values[:] = 0
         for start in range(0, n, CHUNK):
             size = min(n - start, CHUNK)
             source = unary if step > 0 else probs
@@ -163,3 +171,28 @@ def iterate(
             values, blurred = blurred, values
             _blur_rows(spatial_values, spatial_spare, spatial_near, spatial_gain)
             spatial_spare, spatial_blurred = spatial_blurred, spatial_spare
+
+
+@kernel
+def settle(
+    probs: NDArray[np.float32],
+    is_left: NDArray[np.bool_],
+    ids: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    corners: NDArray[np.int32],
+    values: NDArray[np.float32],
+    spatial_ids: NDArray[np.int32],
+    spatial_weights: NDArray[np.float32],
+    spatial_corners: NDArray[np.int32],
+    spatial_values: NDArray[np.float32],
+) -> None:
+    """Splat those of (K, n) probabilities that are not left to change: (n,)."""
+    n_classes, n = probs.shape
+    rows = np.empty((CHUNK, n_classes), np.float32)
+    for start in range(0, n, CHUNK):
+        size = min(n - start, CHUNK)
+        for c in range(n_classes):
+            for p in range(size):
+                rows[p, c] = np.float32(0) if is_left[start + p] else probs[c, start + p]
+        _splat(rows, start, size, ids, weights, corners, values)
+        _splat(rows, start, size, spatial_ids, spatial_weights, spatial_corners, spatial_values)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.crf import CrfParams, check_image, check_input, open_solver, params_of
-from engines.crf.memory import Memory
+from engines.crf.memory import Memory, shrunk
 from engines.crf.occurring import occurring
 from engines.errors import EngineError, InputSizeError
 
@@ -74,7 +74,7 @@ class StreamCrf:
         check_input(self._probs, tensor_bgr)
         if memory is None:
             return self._solver.mean_field(self._probs, tensor_bgr, self.iterations)
-        start = memory.start(self._probs, tensor_bgr)
+        start = memory.start(tensor_bgr, len(self._probs), lambda *size: shrunk(self._probs, *size))
         steps = self.iterations if start is None else min(self.iterations, WARM_ITERATIONS)
         if self._fast is not None and len(self._probs) > 2:
             memory.classes = occurring(self._probs, memory.classes)
@@ -92,21 +92,17 @@ class StreamCrf:
         memory: Memory | None,
     ) -> NDArray[np.float32]:
         """In one channel all the way, and without a softmax."""
-        from engines.crf.fast import shares
+        from engines.crf.exact import shares
 
         check_image(tensor_bgr)
         height, width = tensor_bgr.shape[:2]
         log_odds = np.empty((height, width), np.float32)
         enlarge_log_odds(logits, log_odds)
-        came = None if memory is None else memory.moved(tensor_bgr, 1)
+        came = None if memory is None else memory.start(tensor_bgr, 1, lambda *size: _signs_of(logits, *size)[None])
         if came is None:
             s = fast.signs(log_odds, tensor_bgr, self.iterations, None)
         else:
-            (start,), is_new = came
-            if is_new is not None:
-                unexplained = is_new > 0
-                start[unexplained] = np.tanh(log_odds[unexplained] / 2)
-            s = fast.signs(log_odds, tensor_bgr, min(self.iterations, WARM_ITERATIONS), start)
+            s = fast.signs(log_odds, tensor_bgr, min(self.iterations, WARM_ITERATIONS), came[0])
         if memory is not None:
             memory.keep(s[None])
         return shares(s)
@@ -118,6 +114,13 @@ def enlarge_log_odds(logits: NDArray[np.floating], out: NDArray[np.float32]) -> 
     height, width = out.shape
     cv2.resize(within[1] - within[0], (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
     np.clip(out, -STEEPEST, STEEPEST, out=out)
+
+
+def _signs_of(logits: NDArray[np.floating], height: int, width: int) -> NDArray[np.float32]:
+    """(2, h, w) finite logits to (height, width) Q_1 - Q_0."""
+    log_odds = np.empty((height, width), np.float32)
+    enlarge_log_odds(logits, log_odds)
+    return np.asarray(np.tanh(log_odds / 2), np.float32)
 
 
 def enlarge_softmax(logits: NDArray[np.floating], out: NDArray[np.float32]) -> None:

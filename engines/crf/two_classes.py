@@ -211,7 +211,8 @@ def settle(
         end = min(start + CHUNK, s.shape[0])
         for p in range(end - start):
             sign = s[start + p]
-            part[p] = sign * mass[start + p] if abs(sign) > certain else np.float32(0)
+            heavy = mass[start + p] if mass.shape[0] > 0 else np.float32(1)
+            part[p] = sign * heavy if abs(sign) > certain else np.float32(0)
         _splat(
             part[: end - start], ids[start:end], weights[start:end], corners, values,
             spatial_ids[start:end], spatial_weights[start:end], spatial_corners, spatial_values,

@@ -19,7 +19,7 @@ from configs import ConfigError
 from engines.machine import machine_facts
 from pipeline.bench.crf_engines import clips_of, probabilities_of, video_row
 from pipeline.bench.crf_goals import goal_of, missed
-from pipeline.bench.crf_rows import ITERATIONS, PRUNED, Given, Row, rows_of, table_of
+from pipeline.bench.crf_rows import ITERATIONS, Given, Row, rows_of, table_of
 from pipeline.bench.guesses import of_an_object, of_colours
 
 __all__ = ["Work", "bench_crf", "photographs"]
@@ -98,7 +98,7 @@ def bench_crf(
     if many is not None:
         given = probabilities_of(many, pictures)
         work_name = f"{len(given[0][1])} classes of {Path(many).stem}, {ITERATIONS} iterations, crf-readme"
-        rows += rows_of(work_name, given, "crf-readme", (*METHODS, PRUNED), rounds)
+        rows += rows_of(work_name, given, "crf-readme", METHODS, rounds)
     clips = clips_of(sets)
     for preset in ("crf-readme", "deeplab") if clips else ():
         rows.append(video_row(engine, clips, preset, max_frames))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.bench.crf_rows import PRUNED, Row
+from pipeline.bench.crf_rows import Row
 
 __all__ = ["GOALS", "Goal", "goal_of", "missed"]
 
@@ -38,7 +38,7 @@ GOALS = (
         {"ratio": 8, "agreement": 0.9985, "boundary_f": 0.99},
     ),
     Goal("21 classes of…", "exact", {"ratio": 2, "agreement": 0.9999}),
-    Goal("21 classes of…", PRUNED, {"ratio": 5, "agreement": 0.9999}),
+    Goal("21 classes of…", "fast", {"ratio": 5, "agreement": 0.9999}),
     Goal("video 640x360, crf-readme…", "fast", {"agreement": 0.995}, {"ms": 10}),
 )  # fmt: skip
 

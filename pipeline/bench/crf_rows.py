@@ -10,15 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.crf import PRESETS, open_solver
-from engines.crf.occurring import among, occurring
 from engines.metrics.boundary import BOUNDARY_PX, RADII_PX, matched_boundaries
 
-__all__ = ["ITERATIONS", "PRUNED", "Given", "Row", "Turns", "rows_of", "table_of"]
+__all__ = ["ITERATIONS", "Given", "Row", "Turns", "rows_of", "table_of"]
 
 Image = NDArray[np.uint8]
 ITERATIONS = 5
-PRUNED = "pruned"
-"""`exact` for the classes that occur."""
 Given = tuple[Image, NDArray[np.float32]]
 """An image, and the probabilities that are refined."""
 
@@ -75,9 +72,7 @@ class Turns:
 def rows_of(work: str, given: Sequence[Given], preset: str, methods: Sequence[str], rounds: int) -> list[Row]:
     """A row for each method; they take turns on each picture and are compared by the thread's own processor time."""
     reference = open_solver("reference", PRESETS[preset])
-    solvers = {
-        method: _Pruned(preset) if method == PRUNED else open_solver(method, PRESETS[preset]) for method in methods
-    }
+    solvers = {method: open_solver(method, PRESETS[preset]) for method in methods}
     turns = {method: Turns([], [], []) for method in methods}
     reference_ms: list[float] = []
     for image_bgr, probs in given:
@@ -98,23 +93,6 @@ def rows_of(work: str, given: Sequence[Given], preset: str, methods: Sequence[st
         reference_ms.append(statistics.median(times["reference"]))
     told = statistics.mean(reference_ms)
     return [turn.row(work, method, told) for method, turn in turns.items()]
-
-
-class _Pruned:
-    """`exact` without the classes that do not occur, for each picture by itself."""
-
-    def __init__(self, preset: str) -> None:
-        self._exact = open_solver("exact", PRESETS[preset])
-
-    def mean_field(
-        self,
-        probs: NDArray[np.float32],
-        image_bgr: Image,
-        iterations: int,
-        start: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.float32]:
-        """See `engines.crf.Solver`."""
-        return among(occurring(probs), self._exact.mean_field, probs, image_bgr, iterations, start)
 
 
 def _timed(solver: Any, probs: NDArray[np.float32], image_bgr: Image) -> tuple[float, NDArray[np.float32]]:

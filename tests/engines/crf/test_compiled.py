@@ -19,6 +19,9 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 
+NEAR = 0.002
+"""In the mean: `fast` lets a pixel alone that is certain after two steps."""
+
 
 def test_the_lattice_is_nearly_the_sum_over_all_pairs() -> None:
     """What everything stands on: normalised, the lattice's filter is the Gaussian one to a few per cent."""
@@ -169,18 +172,22 @@ def test_classes_that_hardly_occur_take_no_part() -> None:
     refined = FastCrf(PRESETS["deeplab"]).mean_field(probs, image_bgr, 5)
 
     assert not refined[4].any()
-    np.testing.assert_allclose(refined[:4], refine(probs, image_bgr, params="deeplab", method="exact")[:4], atol=2e-3)
+    exact = refine(probs, image_bgr, params="deeplab", method="exact")
+    np.testing.assert_array_equal(refined.argmax(axis=0), exact.argmax(axis=0))
+    assert np.abs(refined[:4] - exact[:4]).mean() < NEAR
 
 
-def test_two_classes_that_occur_among_many_are_refined_exactly() -> None:
-    """The others cost nothing and come out as 0."""
+def test_two_classes_that_occur_among_many_are_refined_as_by_themselves() -> None:
+    """The others cost nothing and come out as 0; a pixel that is certain early is let alone."""
     pair, image_bgr = disc(64, 80, 2)
     probs = np.full((6, 64, 80), 2e-4, np.float32)
     probs[[1, 4]] = pair * np.float32(1 - 4 * 2e-4)
 
     refined = refine(probs, image_bgr, params="deeplab", method="fast")
 
-    np.testing.assert_allclose(refined[[1, 4]], refine(pair, image_bgr, params="deeplab", method="exact"), atol=1e-3)
+    exact = refine(pair, image_bgr, params="deeplab", method="exact")
+    np.testing.assert_array_equal(refined[[1, 4]].argmax(axis=0), exact.argmax(axis=0))
+    assert np.abs(refined[[1, 4]] - exact).mean() < NEAR
     assert not refined[[0, 2, 3, 5]].any()
 
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engines.crf import open_solver
-from engines.crf.memory import Memory
+from engines.crf.memory import Memory, Unaries, shrunk
 from engines.crf.stream import WARM_ITERATIONS, StreamCrf
 from engines.errors import EngineError
 from tests.engines.crf.scenes import disc
@@ -22,16 +22,20 @@ def _logits(probs: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.log(np.maximum(probs[:, ::4, ::4], 1e-5))
 
 
+def _of(probs: NDArray[np.float32]) -> Unaries:
+    return lambda height, width: shrunk(probs, height, width)
+
+
 def test_the_past_is_brought_to_where_it_is_now() -> None:
     """A disc that moved by three pixels: its refined mask is moved along before it is a start."""
     probs, image_bgr = disc(96, 128, 2)
     sharp = (image_bgr[..., 1] > 120).astype(np.float32)
     memory = Memory()
 
-    assert memory.start(probs, image_bgr) is None, "the first frame has no past"
+    assert memory.start(image_bgr, 2, _of(probs)) is None, "the first frame has no past"
     memory.keep(np.stack([1 - sharp, sharp]))
     moved = np.roll(image_bgr, 3, axis=1)
-    start = memory.start(probs, moved)
+    start = memory.start(moved, 2, _of(probs))
 
     assert start is not None
     off = np.abs(start[1] - np.roll(sharp, 3, axis=1)) > 0.5
@@ -44,11 +48,11 @@ def test_another_shot_has_no_past() -> None:
     memory = Memory()
 
     def after(next_bgr: NDArray[np.uint8], reset: bool = False) -> NDArray[np.float32] | None:
-        memory.start(probs, image_bgr)
+        memory.start(image_bgr, 2, _of(probs))
         memory.keep(probs)
         if reset:
             memory.reset()
-        return memory.start(np.full((2, *next_bgr.shape[:2]), 0.5, np.float32), next_bgr)
+        return memory.start(next_bgr, 2, _of(probs))
 
     assert after(image_bgr) is not None
     assert after(255 - image_bgr) is None
@@ -60,12 +64,12 @@ def test_where_something_new_is_seen_the_unaries_are_the_start() -> None:
     """A patch that was not there: the past does not speak for it."""
     probs, image_bgr = disc(96, 96, 2)
     memory = Memory()
-    memory.start(probs, image_bgr)
+    memory.start(image_bgr, 2, _of(probs))
     memory.keep(np.stack([np.ones((96, 96), np.float32), np.zeros((96, 96), np.float32)]))
     new = image_bgr.copy()
     new[4:24, 4:24] = 250
 
-    start = memory.start(probs, new)
+    start = memory.start(new, 2, _of(probs))
 
     assert start is not None
     np.testing.assert_array_equal(start[:, 8:20, 8:20], probs[:, 8:20, 8:20])
