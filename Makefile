@@ -5,9 +5,11 @@ PYTHON ?= python3
 VENV ?= .venv
 STREAM_VENV ?= .venv-stream
 PYTEST_ARGS ?=
+PYTEST_JOBS ?= 2
 
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints/tested.txt
 REQUIREMENTS = pyproject.toml constraints/tested.txt
+PARALLEL = --numprocesses $(PYTEST_JOBS) --dist loadfile
 WINDOW = $(if $(DISPLAY)$(WAYLAND_DISPLAY),--sink window)
 
 .DEFAULT_GOAL := help
@@ -23,12 +25,12 @@ demo: $(VENV)/.stream ## Install, cut a person out of a moving picture for ten s
 	@echo "Done. Look at $(CURDIR)/demo.mp4"
 
 test: $(VENV)/.dev check ## Install what tests need (torch too), then the linters and every test
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-stream: $(STREAM_VENV)/.test ## The tests of a streaming install, in an environment without torch
 	@! $(STREAM_VENV)/bin/python -c 'import torch' 2>/dev/null \
 		|| { echo "$(STREAM_VENV) has torch in it; remove the folder and run make test-stream again" >&2; exit 1; }
-	$(STREAM_VENV)/bin/python -m pytest -m "not torch" $(PYTEST_ARGS)
+	$(STREAM_VENV)/bin/python -m pytest -m "not torch" $(PARALLEL) $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## The linters: ruff, mypy --strict, import-linter
 	$(VENV)/bin/ruff check .

@@ -41,11 +41,13 @@ _world = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the session its own temporary, cache and data folders, and no display."""
-    home = Path(tempfile.mkdtemp(prefix="segtest-"))
-    config.stash[_world] = home
+    """Give the session its own temporary, cache and data folders, and no display; each process of several too."""
     # pytest's own tmp_path folders stay where they always are: they are kept for a look after a failure.
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    outside = os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    home = Path(tempfile.mkdtemp(prefix="segtest-", dir=outside))
+    config.stash[_world] = home
+    # Compiled kernels alone are shared between the processes of one run: each takes seconds.
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(home / "numba"))
     for name, folder in (("TMPDIR", "t"), ("XDG_CACHE_HOME", "cache"), ("XDG_DATA_HOME", "data")):
         (home / folder).mkdir()
         os.environ[name] = str(home / folder)

@@ -52,7 +52,8 @@ def trained_networks(results: Path) -> Mapping[str, Trained]:
             if (score.output_stride, score.has_crf, score.has_scales) == (16, False, False)
         ]
         if plain:
-            found[name] = Trained(statistics.mean(plain), f"CamVid, 128 channels, {len(plain)} {'seed' if len(plain) == 1 else 'seeds'}")
+            seeds = "1 seed" if len(plain) == 1 else f"{len(plain)} seeds"
+            found[name] = Trained(statistics.mean(plain), f"CamVid, 128 channels, {seeds}")
     name, engine, key = SHIPPED
     try:
         spec = resolve(engine)
