@@ -18,8 +18,8 @@ __all__ = ["FRAME", "STILL", "Chosen", "Grid", "Rules"]
 
 NO_START = np.empty((0, 0), np.float32)
 NO_BLOCKS = np.empty((0, 0), np.bool_)
-SURE = float(2 * np.arctanh(0.9))
-"""Log-odds from which a block is in no doubt: |Q_1 - Q_0| of 0.9."""
+SURE = 0.9
+"""|Q_1 - Q_0| of the frame before from which a block is in no doubt."""
 
 Plane = NDArray[np.float32]
 
@@ -28,6 +28,8 @@ Plane = NDArray[np.float32]
 class Rules:
     """How many pixels are taken."""
 
+    sure: float
+    """|Q_1 - Q_0| of the unaries from which a block is in no doubt."""
     cell: int
     """Blocks on a side of a cell that sends one pixel."""
     margin: int
@@ -35,14 +37,14 @@ class Rules:
     most_whole: float
     """Share of the blocks that may send all their pixels; the least sure ones do."""
     band: int
-    """Blocks on both sides of the contour whose other pixels are looked at again in the end."""
+    """Blocks on both sides of the contour whose other pixels are looked at again in the end; 0: none for that."""
     unsure: float
     """|Q_1 - Q_0| of the answer below which a pixel is looked at again wherever it lies."""
 
 
-STILL = Rules(cell=2, margin=28, most_whole=0.12, band=2, unsure=0.9)
+STILL = Rules(sure=0.9, cell=2, margin=28, most_whole=0.12, band=2, unsure=0.9)
 """For a frame by itself."""
-FRAME = Rules(cell=8, margin=1, most_whole=0.0, band=1, unsure=0.3)
+FRAME = Rules(sure=0.5, cell=8, margin=1, most_whole=0.0, band=0, unsure=0.9)
 """For a frame that starts from the one before."""
 
 
@@ -76,11 +78,12 @@ class Grid:
         is_one, doubt = np.empty(self.blocks, np.uint8), np.empty(self.blocks, np.uint8)
         unsure: Plane = np.empty(self.blocks, np.float32)
         begun = NO_START if start is None else start
-        doubts(log_odds, begun, np.float32(SURE), np.float32(np.tanh(SURE / 2)), is_one, doubt, unsure)
+        sure_odds = np.float32(2 * np.arctanh(rules.sure))
+        doubts(log_odds, begun, sure_odds, np.float32(SURE), is_one, doubt, unsure)
         doubt |= _contour(is_one, 1)
         cells = self._cells_of(rules.cell)
         near = cells.any_of(cv2.dilate(doubt, np.ones((2 * rules.margin + 1,) * 2, np.uint8)))
-        is_whole = _least_sure(unsure, rules.most_whole)
+        is_whole = _least_sure(unsure, sure_odds, rules.most_whole)
         height, width = self.shape
         places, mass = np.empty(height * width, np.int64), np.empty(height * width, np.float32)
         n = send(near, is_whole, rules.cell, height, width, cells.columns, cells.mass, places, mass)
@@ -138,12 +141,12 @@ def _contour(is_one: NDArray[np.uint8], reach: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.morphologyEx(is_one, cv2.MORPH_GRADIENT, np.ones((2 * reach + 1,) * 2, np.uint8)), np.uint8)
 
 
-def _least_sure(unsure: Plane, most: float) -> NDArray[np.bool_]:
+def _least_sure(unsure: Plane, sure_odds: np.float32, most: float) -> NDArray[np.bool_]:
     """The share of the blocks that may send all their pixels, of those that are in doubt."""
     n_most = int(most * unsure.size)
     if not n_most:
         return NO_BLOCKS
-    is_whole: NDArray[np.bool_] = unsure < SURE
+    is_whole: NDArray[np.bool_] = unsure < sure_odds
     if np.count_nonzero(is_whole) > n_most:
         is_whole = np.zeros(unsure.shape, np.bool_)
         is_whole.ravel()[np.argpartition(unsure.ravel(), n_most)[:n_most]] = True
