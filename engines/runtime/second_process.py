@@ -81,6 +81,11 @@ class SecondProcess:
         """Of the process, also after it ended."""
         return self._popen.pid
 
+    @property
+    def fd(self) -> int:
+        """Readable when it says something, and when it has ended."""
+        return self._line.fileno()
+
     def send(self, message: dict[str, Any]) -> None:
         """Say something; a process that is gone hears nothing, and the next `receive` tells."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):

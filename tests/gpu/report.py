@@ -21,7 +21,7 @@ from tests.gpu.rows import Row, table
 
 __all__ = ["main"]
 
-SECTIONS = ("kernels", "crf", "networks", "engines", "batches", "video", "placement", "recovery")
+SECTIONS = ("kernels", "crf", "networks", "engines", "batches", "video", "hops", "placement", "recovery")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -99,6 +99,10 @@ def _rows_of(section: str, device: Any, is_quick: bool) -> list[Row]:
         from tests.gpu.video_rows import video_rows
 
         return list(video_rows(device, is_quick))
+    if section == "hops":
+        from tests.gpu.hop_rows import hop_rows
+
+        return list(hop_rows(device, is_quick))
     if section == "placement":
         from tests.gpu.placement_rows import placement_rows
 

@@ -3,7 +3,6 @@
 import json
 import os
 import pickle
-import time
 from pathlib import Path
 
 import numpy as np
@@ -251,35 +250,3 @@ def lend(line: Line) -> None:
     line.receive()
     buffer.free()
     line.send({})
-
-
-def fail(line: Line) -> None:
-    """A second process with a fault."""
-    raise ValueError("a fault\nof two lines")
-
-
-def wait(line: Line) -> None:
-    """A second process that does nothing until its owner is gone."""
-    line.receive()
-
-
-def test_a_fault_of_the_second_process_is_told_in_one_line() -> None:
-    """What is no refusal comes with its type."""
-    with (
-        SecondProcess(f"{__name__}:{fail.__name__}") as second,
-        pytest.raises(EngineError, match="ValueError: a fault of"),
-    ):
-        second.receive(60)
-
-
-def test_a_second_process_ends_with_its_owner() -> None:
-    """The line reads end-of-file; nobody has to kill it."""
-    second = SecondProcess(f"{__name__}:{wait.__name__}")
-
-    second.close()
-
-    for _ in range(600):
-        if _is_gone(second.pid):
-            break
-        time.sleep(0.1)
-    assert _is_gone(second.pid)
