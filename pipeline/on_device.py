@@ -124,8 +124,8 @@ class OnDevice:
         planes = self._made.get(opening)
         if planes is None or isinstance(effect, Nothing):
             return None, ""
-        if matte != MatteOptions():
-            return None, "edges, shrink and feather have no kernel"
+        if matte.edges == "guided" or matte.shrink_px or matte.feather_px:
+            return None, "guided edges, shrink and feather have no kernel"
         geometry = fit(format.height, format.width, planes.spec.input)
         made: PaintsOnDevice | None = None
         if isinstance(effect, Blur):

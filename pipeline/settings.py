@@ -18,8 +18,9 @@ __all__ = ["MatteOptions", "Settings"]
 class MatteOptions(Options):
     """How masks of the engine's size become mattes of the frame's."""
 
-    edges: Literal["guided", "linear"] = "linear"
-    """`guided` puts contours on the picture's edges, with specks on busy texture; `linear` only enlarges."""
+    edges: Literal["auto", "guided", "linear"] = "auto"
+    """`guided` puts contours on the picture's edges, `linear` only enlarges; `auto` is `guided`, but `linear` where
+    frames stay on a GPU."""
     shrink_px: int = Field(0, ge=-20, le=20)
     """The contour moves inwards by so many pixels of the frame; below 0, outwards."""
     feather_px: int = Field(0, ge=0, le=50)

@@ -9,6 +9,7 @@ import gc
 import importlib.util
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Generator, Iterator
@@ -54,6 +55,9 @@ def pytest_configure(config: pytest.Config) -> None:
     tempfile.tempdir = os.environ["TMPDIR"]
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SEGSTREAM_ENGINES"):
         os.environ.pop(name, None)
+    # Started in the background, a shell has Ctrl-C ignored, and whom the tests start would ignore it too.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # GPU kernels run on the CPU, before anything imports triton; TRITON_INTERPRET=0 runs them on a GPU.
     os.environ.setdefault("TRITON_INTERPRET", "1")
 

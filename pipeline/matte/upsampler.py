@@ -97,7 +97,7 @@ class MatteUpsampler:
         self._size = (format.width, format.height)
         inner = (self._geometry.height, self._geometry.width)
         self._inside = np.empty(inner, np.uint8)
-        self._guided = GuidedEdges(*frame_shape, *inner) if options.edges == "guided" else None
+        self._guided = GuidedEdges(*frame_shape, *inner) if options.edges != "linear" else None
         self._outline = Outline(options.shrink_px, options.feather_px)
         self._small_alpha = self._inside
         self._image_bgr: NDArray[np.uint8] | None = None

@@ -109,6 +109,7 @@ class Render:
                 on_device, why_host = self.context.on_device.painter(
                     settings.opening, effect, painter, format, settings.matte
                 )
+            matte = settings.matte if on_device is None else settings.matte.model_copy(update={"edges": "linear"})
             told = {
                 "engine": settings.engine,
                 "effect": settings.effects[stream],
@@ -119,7 +120,7 @@ class Render:
                 "effects": self.context.options["effects"],
             }
             looks[stream] = _Look(
-                MatteUpsampler(format, spec, settings.matte), painter, spec.output.mask_planes, told,
+                MatteUpsampler(format, spec, matte), painter, spec.output.mask_planes, told,
                 LiveSteadiness(format.height, format.width, spec), on_device, why_host,
             )  # fmt: skip
         return looks

@@ -156,7 +156,7 @@ def test_a_feather_is_as_long_as_asked_for(pixels: int) -> None:
 
 
 def test_options_reach_the_matte() -> None:
-    """`linear` is the plain enlargement; shrinking and softening apply to either."""
+    """`auto` is guided, `linear` the plain enlargement; shrinking and softening apply to either."""
     mask = _disc(96, 160)
     image, small = _picture(mask), _coarse(mask, 2)
 
@@ -166,8 +166,29 @@ def test_options_reach_the_matte() -> None:
 
     linear = cv2.resize(small, (160, 96), interpolation=cv2.INTER_LINEAR)
     guided = alpha(edges="guided")
-    np.testing.assert_array_equal(alpha(), linear)
+    np.testing.assert_array_equal(alpha(edges="linear"), linear)
+    np.testing.assert_array_equal(alpha(), guided)
     assert _error(guided, mask) < _error(linear, mask)
-    assert np.count_nonzero(alpha(shrink_px=3) > 127) < np.count_nonzero(linear > 127)
+    assert np.count_nonzero(alpha(edges="linear", shrink_px=3) > 127) < np.count_nonzero(linear > 127)
     softened = alpha(edges="guided", feather_px=8)
     assert np.count_nonzero((softened > 5) & (softened < 250)) > 2 * np.count_nonzero((guided > 5) & (guided < 250))
+
+
+def test_texture_in_the_subjects_colours_is_not_the_subject() -> None:
+    """Dark foliage behind dark hair: away from the engine's own contour nothing is taken for subject."""
+    height, width = 192, 320
+    mask = np.zeros((height, width), np.uint8)
+    mask[:, :120] = 255
+    image = np.full((height, width, 3), 220, np.uint8)
+    image[mask > 0] = 20
+    leaves = np.random.default_rng(1).random((height, width)) < 0.2
+    image[leaves & (mask == 0)] = 20
+    small = _coarse(mask, 2)
+    out = np.empty((height, width), np.uint8)
+    edges = GuidedEdges(height, width, *small.shape)
+
+    edges.refine(small, image, out)
+
+    beyond = 120 + 3 * edges.cell_px
+    assert np.count_nonzero(image[:, beyond:] == 20), "there is something to be mistaken for the subject"
+    assert out[:, beyond:].max() == 0

@@ -153,7 +153,8 @@ def test_pictures_are_the_hosts(corridor: Callable[..., Corridor], effect: str, 
     ((_, composite, alpha),) = sink.shown
     assert np.array_equal(composite, slot["composite"])
     assert 0.1 < (slot["alpha"] > 127).mean() < 0.9
-    matte = MatteUpsampler(FORMAT, resolve(corridor.engine)).matte(slot["alpha"], None, image_bgr)
+    plainly = MatteOptions(edges="linear")
+    matte = MatteUpsampler(FORMAT, resolve(corridor.engine), plainly).matte(slot["alpha"], None, image_bgr)
     assert np.array_equal(alpha, matte.alpha)
     wanted = np.empty_like(image_bgr)
     effect_from_text(effect).open(FORMAT).paint(image_bgr, matte, 0, wanted)
@@ -180,6 +181,7 @@ def test_only_what_is_asked_for_comes_down(corridor: Callable[..., Corridor]) ->
     [
         ("overlay", MatteOptions(), "effect overlay has no kernel"),
         ("blur:12", MatteOptions(feather_px=2), "shrink and feather"),
+        ("blur:12", MatteOptions(edges="guided"), "guided edges"),
         ("none", MatteOptions(), ""),
     ],
 )
@@ -216,7 +218,8 @@ def test_masks_that_the_host_makes_are_composed_there(corridor: Callable[..., Co
 
     assert np.isfinite(slot["logits"]).all()
     assert 0.1 < (slot["alpha"] > 127).mean() < 0.9
-    matte = MatteUpsampler(FORMAT, resolve(corridor.engine)).matte(slot["alpha"], None, image_bgr)
+    plainly = MatteOptions(edges="linear")
+    matte = MatteUpsampler(FORMAT, resolve(corridor.engine), plainly).matte(slot["alpha"], None, image_bgr)
     wanted = np.empty_like(image_bgr)
     effect_from_text("cutout").open(FORMAT).paint(image_bgr, matte, 0, wanted)
     assert np.array_equal(sink.shown[0][1], wanted)

@@ -18,6 +18,8 @@ from pipeline.sources.synthetic import shape_mask
 from pipeline.supervisor import Supervisor
 
 FAULTS = "tests.stream.faults"
+PLAINLY = {"edges": "linear"}
+"""Masks as the engine gave them, so that every pixel of a picture can be told beforehand."""
 CHAIN = ("capture", "preprocess", "segment", "render")
 
 
@@ -58,7 +60,7 @@ def play(
         stages: one worker each.
         options: of `RunConfig`.
     """
-    tree = {"engine": "fake@320x180", "effect": "cutout:green", **options}
+    tree = {"engine": "fake@320x180", "effect": "cutout:green", "matte": PLAINLY, **options}
     overrides = [f"{key}={_yaml(value)}" for key, value in tree.items()]
     overrides.append(f"streams={_yaml([{'source': source, 'sinks': list(sinks or ('null',))}])}")
     if "workers" not in options:

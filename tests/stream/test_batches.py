@@ -14,7 +14,7 @@ from pipeline.frame import StreamFormat
 from pipeline.report import report_of
 from pipeline.run import prepare
 from pipeline.supervisor import Supervisor
-from tests.stream.playing import assert_own_masks, pictures
+from tests.stream.playing import PLAINLY, assert_own_masks, pictures
 
 ENGINE = "fake@320x180?work_ms=8&max_batch=8"
 """A call costs the same whatever is in it, as on a GPU."""
@@ -26,7 +26,14 @@ def play(
 ) -> tuple[dict[str, Any], list[list[int]]]:
     """Run the streams to their end; the report, and for each stream the slots that came home."""
     streams = [{"source": source, "sinks": list(sinks or ("null",))} for source in sources]
-    tree = {"engine": ENGINE, "effect": "cutout:black", "workers": GROUPS, "streams": streams, **options}
+    tree = {
+        "engine": ENGINE,
+        "effect": "cutout:black",
+        "workers": GROUPS,
+        "streams": streams,
+        "matte": PLAINLY,
+        **options,
+    }
     config = load(RunConfig, None, [f"{key}={json.dumps(value)}" for key, value in tree.items()])
     supervisor = Supervisor(prepare(config), watch or (lambda _: None))
     try:

@@ -151,7 +151,7 @@ def test_a_builder_ends_with_a_killed_run(engine, tmp_path) -> None:
 
 def test_a_plan_is_built_before_the_stream_when_asked(engine, tmp_path) -> None:
     """The first frame is the plan's already."""
-    asked = ("--build", "wait", "--max-frames", "5", "--effect", "cutout:black")
+    asked = ("--build", "wait", "--max-frames", "5", "--effect", "cutout:black", "--edges", "linear")
     with started(
         engine, tmp_path, *asked, "--set", f"workers={json.dumps(WORKERS)}", sink=f"frames:{tmp_path}/f"
     ) as process:
