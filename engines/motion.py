@@ -25,6 +25,11 @@ Planes = NDArray[np.float32]
 Flow = NDArray[np.float32]
 """(fh, fw, 2): for each pixel of the current picture x and y to where it was before, in pixels of this grid."""
 
+FINEST = 2
+"""Of OpenCV's fastest preset: the last search is on a quarter of the size."""
+MOST_SEARCHERS = 4
+"""Sizes a thread keeps buffers for: a stage that fuses over time and a CRF beside it take one each."""
+
 _of_thread = threading.local()
 
 
@@ -75,8 +80,12 @@ def flow(previous_bgr: Image, current_bgr: Image) -> Flow:
     return flow_of_luma(luma(previous_bgr), luma(current_bgr))
 
 
-def flow_of_luma(previous: Image, current: Image) -> Flow:
+def flow_of_luma(previous: Image, current: Image, finest: int = FINEST) -> Flow:
     """As `flow`, of two pictures that `luma` made; with the arguments exchanged it looks ahead.
+
+    Args:
+        finest: how often the pictures are halved for the last search. A picture that is half as large already wants
+            one less and gives the same motion sooner.
 
     Raises:
         InputSizeError: two sizes.
@@ -86,7 +95,7 @@ def flow_of_luma(previous: Image, current: Image) -> Flow:
     if min(current.shape) < SMALLEST_PX:
         return np.zeros((*current.shape, 2), np.float32)
     # Without an array: one that is given is taken for a first guess.
-    found = _searcher(current.shape).calc(current, previous, None)  # type: ignore[call-overload]
+    found = _searcher(current.shape, finest).calc(current, previous, None)  # type: ignore[call-overload]
     return np.asarray(found, np.float32)
 
 
@@ -135,11 +144,13 @@ SMALLEST_PX = 16
 """OpenCV refuses to search in pictures that are smaller; nothing is taken to move in them."""
 
 
-def _searcher(shape: tuple[int, ...]) -> cv2.DISOpticalFlow:
+def _searcher(shape: tuple[int, ...], finest: int) -> cv2.DISOpticalFlow:
     # One a thread, for it keeps buffers; and one a size, for a small picture changes its preset for good.
-    searcher = getattr(_of_thread, "searcher", None)
-    if searcher is None or _of_thread.shape != shape:
-        searcher = _of_thread.searcher = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-        _of_thread.shape = shape
-    assert isinstance(searcher, cv2.DISOpticalFlow)
-    return searcher
+    searchers: dict[tuple[int, ...], cv2.DISOpticalFlow] = _of_thread.__dict__.setdefault("searchers", {})
+    key = (*shape, finest)
+    if key not in searchers:
+        if len(searchers) >= MOST_SEARCHERS:
+            searchers.clear()
+        searchers[key] = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        searchers[key].setFinestScale(finest)
+    return searchers[key]

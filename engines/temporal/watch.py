@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.motion import Flow, Image, Plane, flow_of_luma, grey_of, places_of, resized, shrunk
+from engines.motion import FINEST, Flow, Image, Plane, flow_of_luma, grey_of, places_of, resized, shrunk
 
 __all__ = ["Moved", "Watch"]
 
@@ -63,12 +63,15 @@ class Watch:
             What moved; None for the first picture, and after one of another size.
         """
         small = shrunk(tensor_bgr)
-        now = (grey_of(small), _on_grid(small, height, width))
+        on_grid = _on_grid(small, height, width)
+        is_half = small.shape[:2] == (2 * height, 2 * width)
+        now = (grey_of(on_grid if is_half else small), on_grid)
         before, self._before = self._before, now
         if before is None or before[0].shape != now[0].shape or before[1].shape != now[1].shape:
             return None
-        back = resized(flow_of_luma(before[0], now[0]), height, width)
-        ahead = resized(flow_of_luma(now[0], before[0]), height, width)
+        finest = FINEST - 1 if is_half else FINEST
+        back = resized(flow_of_luma(before[0], now[0], finest), height, width)
+        ahead = resized(flow_of_luma(now[0], before[0], finest), height, width)
         speed = _length(back)
         at_rest = ramp(speed, *REST_PX)
         back = np.asarray(cv2.multiply(back, cv2.merge([at_rest, at_rest])), np.float32)
