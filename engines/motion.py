@@ -92,7 +92,7 @@ def flow_of_luma(previous: Image, current: Image, finest: int = FINEST) -> Flow:
     """
     if previous.shape != current.shape:
         raise InputSizeError(f"flow between pictures of {previous.shape} and {current.shape}, expected one size")
-    if min(current.shape) < SMALLEST_PX:
+    if min(current.shape) < PATCH_PX << finest:
         return np.zeros((*current.shape, 2), np.float32)
     # Without an array: one that is given is taken for a first guess.
     found = _searcher(current.shape, finest).calc(current, previous, None)  # type: ignore[call-overload]
@@ -140,8 +140,9 @@ def places_of(flow: Flow) -> tuple[Plane, Plane]:
     return x, y
 
 
-SMALLEST_PX = 16
-"""OpenCV refuses to search in pictures that are smaller; nothing is taken to move in them."""
+PATCH_PX = 8
+"""OpenCV's patches: with a side below one of them, after all the halving, its search writes where it must not (5.0: a
+crash at heights of 16 to 31); nothing is taken to move in such pictures."""
 
 
 def _searcher(shape: tuple[int, ...], finest: int) -> cv2.DISOpticalFlow:

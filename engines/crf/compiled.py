@@ -44,7 +44,7 @@ def kernel(function: Kernel) -> Kernel:
     compiled: Kernel = compiler(function)
     try:
         compiled.enable_caching()  # type: ignore[attr-defined]
-    except RuntimeError:  # nowhere to keep anything; then it is compiled in every process
+    except (RuntimeError, AttributeError):  # nowhere to keep anything, or NUMBA_DISABLE_JIT
         pass
     return compiled
 

@@ -1,8 +1,9 @@
 """What a stream's CRF remembers: the frame before, refined. Where nothing new is seen, mean field starts from there.
 
 Steps of mean field add up over frames, so that two a frame do where a single picture wants ten. The trap: mean field
-keeps what it started from where unaries say little, so the past counts only where motion explains the picture, and
-never across a cut.
+keeps what it started from, even against its unaries where a large patch agrees with itself; one wrong frame would stay
+for ever. So the past counts only where motion explains the picture and the unaries do not say something else, and never
+across a cut.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,8 @@ __all__ = ["Memory", "Unaries", "shrunk"]
 
 ERROR_LEVELS = 18
 """Grey levels between a pixel and what motion brought there, from which something else is seen."""
+CONTRADICTION = 0.2
+"""By how much the unaries' class must lead the remembered one (probabilities) for the past to be dropped there."""
 CUT_SHARE = 0.6
 """When so much of the picture cannot be explained by motion, it is another shot."""
 
@@ -44,11 +47,11 @@ class Memory:
         Args:
             image_bgr: (h, w, 3) uint8, the frame.
             n_planes: that `keep` will be given for it.
-            unaries: what the frame would start from without a past; asked for when something new is seen.
+            unaries: what the frame would start from without a past.
 
         Returns:
             (n_planes, h, w) float32: what was kept, where motion has brought it, and `unaries` where something else
-            is seen; None without a past.
+            is seen, or they say something else; None without a past.
         """
         before, refined = self._luma, self._refined
         self._now = now = luma(image_bgr)
@@ -57,13 +60,15 @@ class Memory:
         x, y = places_of(flow_of_luma(before, now))
         came = cv2.remap(before, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         is_new = cv2.blur(cv2.absdiff(came, now), (3, 3)) > ERROR_LEVELS
-        share = np.count_nonzero(is_new) / is_new.size
-        if share > CUT_SHARE:
+        if np.count_nonzero(is_new) > CUT_SHARE * is_new.size:
             return None
-        small = [cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in refined]
-        if share:
-            for plane, fresh in zip(small, unaries(*now.shape), strict=True):
-                np.copyto(plane, fresh, where=is_new)
+        small = np.empty_like(refined)
+        for plane, moved in zip(refined, small, strict=True):
+            cv2.remap(plane, x, y, cv2.INTER_LINEAR, dst=moved, borderMode=cv2.BORDER_REPLICATE)
+        fresh = unaries(*now.shape)
+        is_fresh = is_new | _contradicted(small, fresh)
+        for plane, other in zip(small, fresh, strict=True):
+            np.copyto(plane, other, where=is_fresh)
         height, width = image_bgr.shape[:2]
         planes = np.empty((n_planes, height, width), np.float32)
         for plane, moved in zip(small, planes, strict=True):
@@ -75,6 +80,17 @@ class Memory:
         assert self._now is not None, "start() comes before keep()"
         self._refined = shrunk(refined, *self._now.shape)
         self._luma = self._now
+
+
+def _contradicted(remembered: Planes, fresh: Planes) -> NDArray[np.bool_]:
+    """(C, h, w) both, or (1, h, w) of Q_1 - Q_0: (h, w), where `fresh` clearly says another class."""
+    if len(fresh) == 1:
+        says_other = remembered[0] * fresh[0] < 0
+        is_other: NDArray[np.bool_] = np.logical_and(says_other, np.abs(fresh[0]) > np.float32(CONTRADICTION))
+        return is_other
+    kept = np.take_along_axis(fresh, remembered.argmax(axis=0)[None], axis=0)[0]
+    is_led: NDArray[np.bool_] = fresh.max(axis=0) - kept > np.float32(CONTRADICTION)
+    return is_led
 
 
 def shrunk(planes: Planes, height: int, width: int) -> Planes:

@@ -20,8 +20,8 @@ WARM_ITERATIONS = 2
 """Steps from the frame before."""
 LARGEST = 1e4
 """Logits beyond this say no more."""
-STEEPEST = 30.0
-"""Log-odds beyond this are 0 or 1 anyway; the exponential stays finite."""
+STEEPEST = 11.5
+"""Log-odds of two classes beyond this are cut: probabilities below 1e-5 are raised to it everywhere (`exact.py`)."""
 
 
 class StreamCrf:
@@ -77,7 +77,7 @@ class StreamCrf:
         start = memory.start(tensor_bgr, len(self._probs), lambda *size: shrunk(self._probs, *size))
         steps = self.iterations if start is None else min(self.iterations, WARM_ITERATIONS)
         if self._fast is not None and len(self._probs) > 2:
-            memory.classes = occurring(self._probs, memory.classes)
+            memory.classes = occurring(self._probs, None if start is None else memory.classes)
             refined = self._fast.mean_field(self._probs, tensor_bgr, steps, start, memory.classes)
         else:
             refined = self._solver.mean_field(self._probs, tensor_bgr, steps, start)

@@ -12,12 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engines.crf.compiled import cache_folder, compiling_once
 from engines.errors import BackendUnavailable
 from engines.machine import machine_facts
 
-__all__ = ["compile_all", "compile_in_a_process", "is_compiled"]
+__all__ = ["compile_all", "compile_in_a_process", "example", "is_compiled"]
 
 SIDE = 16
 ENOUGH = 4
@@ -48,19 +49,34 @@ def compile_in_a_process() -> None:
 def compile_all() -> None:
     """Call every kernel once on a tiny image, with two and with more classes."""
     from engines.crf import METHODS, PRESETS, open_solver
+    from engines.crf.stream import enlarge_softmax
 
-    random = np.random.default_rng(0)
-    image_bgr = random.integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
     with compiling_once():
         if is_compiled():
             return
         for n_classes in (2, 3):
-            scores = random.random((n_classes, SIDE, SIDE)).astype(np.float32)
+            logits, image_bgr = example(n_classes)
+            probs = np.empty((n_classes, *image_bgr.shape[:2]), np.float32)
+            enlarge_softmax(logits, probs)
             for name, method in METHODS.items():
                 if method.needs == "numba":
-                    open_solver(name, PRESETS["deeplab"]).mean_field(scores / scores.sum(axis=0), image_bgr, ENOUGH)
+                    open_solver(name, PRESETS["deeplab"]).mean_field(probs, image_bgr, ENOUGH)
         with suppress(OSError):  # nowhere to keep anything
             _mark().touch()
+
+
+def example(n_classes: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Logits (C, 4, 4) and a picture (16, 16, 3) at which every kernel is called.
+
+    Three columns are certain, so that they settle; the fourth is not, so that its pixels are looked at again.
+    """
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 0.1, (n_classes, SIDE // 4, SIDE // 4)).astype(np.float32)
+    for column in range(3):
+        logits[column % n_classes, :, column] = 30
+    image_bgr = random.integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
+    image_bgr[:, : 3 * SIDE // 4] = np.repeat(random.integers(0, 256, 3), SIDE // 4)[:, None]
+    return logits, image_bgr
 
 
 def _mark() -> Path:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from engines.data import IGNORE
 from engines.metrics.ratios import Ints, confusion_of, divided, iou_of, mean_of
+from engines.motion import FINEST, PATCH_PX
 
 __all__ = ["Steadiness", "TemporalTally", "follows"]
 
@@ -84,7 +85,9 @@ class TemporalTally:
         self, before: Labels, now: Labels
     ) -> tuple[tuple[NDArray[np.float32], NDArray[np.float32]], NDArray[np.bool_]]:
         """Where each pixel of this frame was in the one before, as x and y (h, w), and whether it was seen there."""
-        flow = self._flow.calc(now, before, np.zeros((*now.shape, 2), np.float32))
+        flow = np.zeros((*now.shape, 2), np.float32)
+        if min(now.shape) >= PATCH_PX << FINEST:
+            flow = np.asarray(self._flow.calc(now, before, flow), np.float32)
         height, width = now.shape
         x = np.asarray(flow[..., 0] + np.arange(width), np.float32)
         y = np.asarray(flow[..., 1] + np.arange(height)[:, None], np.float32)

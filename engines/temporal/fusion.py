@@ -60,7 +60,8 @@ class TemporalFusion:
             tensor_bgr: (H, W, 3) uint8, what the engine saw.
 
         Returns:
-            (C, h, w) float32, of the fusion's own memory: valid until the next call. `logits` itself at stability 0.
+            (C, h, w) float32, of the fusion's own memory: valid until the next call. `logits` itself at stability 0,
+            and when they hold NaN or infinity.
 
         Raises:
             InputSizeError: logits or picture of another shape or type.
@@ -68,6 +69,10 @@ class TemporalFusion:
         if logits.ndim != 3 or logits.dtype != np.float32 or not logits.size:
             raise InputSizeError(f"logits are {logits.dtype} {logits.shape}, expected float32 (C, h, w)")
         if self.stability == 0:
+            return logits
+        if not np.isfinite(logits).all():
+            # One frame of nonsense may pass, as it would without a memory; it must not stay in it.
+            self.reset()
             return logits
         if self._fused.shape != logits.shape:
             self.reset()
@@ -88,9 +93,6 @@ class TemporalFusion:
         np.maximum(weight, self._floor, out=weight)
         np.multiply(difference, weight, out=self._fused)
         self._fused += self._moved
-        if not np.isfinite(self._fused).all():
-            # One frame of nonsense may pass, as it would without a memory; it must not stay in it.
-            self.reset()
         return self._fused
 
 

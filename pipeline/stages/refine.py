@@ -188,6 +188,6 @@ def _crf_of(spec: EngineSpec, context: StageContext) -> _Crf:
 
 def _warm_up(solver: "StreamCrf", n_classes: int) -> None:
     """Load the compiled kernels now, on a tiny picture; at the first frame a stream would stand still for it."""
-    random = np.random.default_rng(0)
-    logits = random.normal(0, 1, (n_classes, 4, 4)).astype(np.float32)
-    solver.refine(logits, random.integers(0, 256, (16, 16, 3)).astype(np.uint8))
+    from engines.crf.warm import example
+
+    solver.refine(*example(n_classes))

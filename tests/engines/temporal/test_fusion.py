@@ -171,6 +171,18 @@ def test_nonsense_does_not_stay():
     np.testing.assert_array_equal(fusion.fuse(*frames[2]), frames[2][0])
 
 
+def test_nonsense_at_the_first_frame_does_not_stay_either():
+    """There is no memory yet to be thrown away; it must not become one."""
+    fusion = TemporalFusion(1.0)
+    logits, picture = np.zeros((2, 24, 32), np.float32), np.zeros((96, 128, 3), np.uint8)
+    broken = logits.copy()
+    broken[0, 12, 16] = np.nan
+
+    fusion.fuse(broken, picture)
+
+    assert np.isfinite(fusion.fuse(logits, picture)).all()
+
+
 def test_many_classes_are_fused_alike():
     """What is added to all classes is no disagreement, and classes in another order give the same."""
     fusion, turned = TemporalFusion(1.0), TemporalFusion(1.0)
