@@ -25,8 +25,8 @@ class ExactCrf:
     """Mean field with memory that stays; one object a stream.
 
     Args:
-        certain: |Q_1 - Q_0| of two classes from which a pixel no longer changes after two steps, and as great a
-            probability of the likeliest of many; None: every pixel takes every step.
+        certain: |Q_1 - Q_0| of two classes from which a pixel no longer changes after two steps; of many the likeliest
+            then has (1 + `certain`) / 2 or more. None: every pixel takes every step.
 
     Raises:
         BackendUnavailable: numba is not installed.

@@ -32,7 +32,7 @@ REACH_CELLS = 1
 
 TILE_HEIGHT_PX, TILE_WIDTH_PX = 64, 32
 _MARGIN = 40.0
-"""A cell whose alpha lies this far beyond 0 or 255 is not looked into: no pixel of it would be off by more than 25."""
+"""A cell whose alpha lies this far beyond 0 or 255 is not looked into, unless one beside it is."""
 _RUNS = re.compile(rb"\x01+")
 
 Bytes = NDArray[np.uint8]
