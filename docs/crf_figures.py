@@ -21,7 +21,7 @@ from engines.spec import INPUT_NAME
 
 DOCS = Path(__file__).resolve().parent
 PORTRAIT = DOCS.parent / "pipeline" / "sources" / "astronaut.jpg"
-MARKS = {"fast": "o", "exact": "s", "pruned": "D"}
+MARKS = {"fast": "o", "exact": "s"}
 GROUND = np.array([70, 160, 60])
 """What the background is painted with, BGR."""
 
@@ -47,9 +47,7 @@ def plot() -> None:
     ticks = [1, 2, 3, 5, 10, 20]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.grid(alpha=0.3)
-    axes.set_title(
-        "circle: fast, square: exact, diamond: exact for those that occur (0.001 stands for less)", fontsize=10
-    )
+    axes.set_title("circle: fast, square: exact (0.001 stands for less)", fontsize=10)
     axes.legend(fontsize=7, loc="center left")
     figure.tight_layout()
     figure.savefig(DOCS / "crf.png")

@@ -162,6 +162,26 @@ def test_as_many_classes_as_a_byte_holds() -> None:
     np.testing.assert_allclose(refined, plain, atol=2e-2)
 
 
+@pytest.mark.parametrize("method", ["exact", "fast"])
+def test_a_scene_may_lie_elsewhere_in_the_frame(method: str) -> None:
+    """Two crops of one picture: where both show it, and their borders are far, the labels are the same."""
+    probs, image_bgr = disc(72, 96, 2)
+
+    def refined(top: int, left: int) -> NDArray[np.float32]:
+        part = slice(top, top + 64), slice(left, left + 86)
+        return refine(
+            np.ascontiguousarray(probs[:, *part]),
+            np.ascontiguousarray(image_bgr[part]),
+            params="deeplab",
+            method=method,
+        )
+
+    here, there = refined(0, 0)[:, 8:, 10:].argmax(axis=0), refined(8, 10)[:, :56, :76].argmax(axis=0)
+
+    assert here.shape == there.shape
+    assert (here[8:-8, 8:-8] != there[8:-8, 8:-8]).mean() < 0.005
+
+
 def test_classes_that_hardly_occur_take_no_part() -> None:
     """They come out as 0; the others are what they are without them."""
     from engines.crf.fast import FastCrf
