@@ -18,6 +18,7 @@ from pipeline.effects.device_plans import backdrop_on_device, blur_on_device
 from pipeline.effects.replace import BackdropPainter
 from pipeline.frame import StreamFormat
 from pipeline.matte import MatteUpsampler
+from pipeline.settings import MatteOptions
 from tests.gpu.clock import graphed, launched
 from tests.gpu.rows import Row
 
@@ -54,7 +55,7 @@ def painter_rows(device: torch.device, spec: EngineSpec, size: tuple[int, int]) 
             if isinstance(host, BackdropPainter)
             else blur_on_device(effect, format, geometry, device)
         )
-        matte = MatteUpsampler(format, spec).matte(mask, None, image_bgr)
+        matte = MatteUpsampler(format, spec, MatteOptions(edges="linear")).matte(mask, None, image_bgr)
         wanted = np.empty_like(image_bgr)
         host.paint(image_bgr, matte, 0, wanted)
 
