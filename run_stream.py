@@ -117,7 +117,7 @@ def main(traceback: bool) -> None:
 @click.option(
     "--edges",
     type=click.Choice(["auto", "guided", "linear"]),
-    help="Contours on the picture's edges, or plainly enlarged; auto: guided, but linear for frames on a GPU.",
+    help="On the picture's edges, or plainly enlarged; auto: guided, but linear on a GPU, and live on < 4 cores.",
 )
 @click.option("--shrink", type=click.IntRange(-20, 20), metavar="PX", help="Move contours inwards; below 0, outwards.")
 @click.option("--feather", type=click.IntRange(0, 50), metavar="PX", help="Soften contours by so many pixels.")

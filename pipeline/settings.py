@@ -14,17 +14,26 @@ from configs import Options
 
 __all__ = ["MatteOptions", "Settings"]
 
+ENOUGH_CORES = 4
+"""Guided edges take 5 to 10 ms of a core at 720p: on two cores every sixth frame, on four none."""
+
 
 class MatteOptions(Options):
     """How masks of the engine's size become mattes of the frame's."""
 
     edges: Literal["auto", "guided", "linear"] = "auto"
     """`guided` puts contours on the picture's edges, `linear` only enlarges; `auto` is `guided`, but `linear` where
-    frames stay on a GPU."""
+    frames stay on a GPU, and in a live run on fewer than four cores."""
     shrink_px: int = Field(0, ge=-20, le=20)
     """The contour moves inwards by so many pixels of the frame; below 0, outwards."""
     feather_px: int = Field(0, ge=0, le=50)
     """The contour is softened by so many pixels of the frame on each side."""
+
+    def decided(self, *, is_on_device: bool, is_live: bool, n_cores: int) -> Self:
+        """The same with `auto` resolved. Where frames stay on a GPU nothing but `linear` is made."""
+        if is_on_device or (self.edges == "auto" and is_live and n_cores < ENOUGH_CORES):
+            return self.model_copy(update={"edges": "linear"})
+        return self.model_copy(update={"edges": "guided"}) if self.edges == "auto" else self
 
 
 @dataclass(frozen=True)

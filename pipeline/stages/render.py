@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from engines.machine import usable_cores
 from engines.names import resolve
 from pipeline.effects import Painter, effect_from_text
 from pipeline.errors import SinkError
@@ -109,7 +110,9 @@ class Render:
                 on_device, why_host = self.context.on_device.painter(
                     settings.opening, effect, painter, format, settings.matte
                 )
-            matte = settings.matte if on_device is None else settings.matte.model_copy(update={"edges": "linear"})
+            matte = settings.matte.decided(
+                is_on_device=on_device is not None, is_live=self.context.pacing == "live", n_cores=usable_cores()
+            )
             told = {
                 "engine": settings.engine,
                 "effect": settings.effects[stream],

@@ -192,3 +192,25 @@ def test_texture_in_the_subjects_colours_is_not_the_subject() -> None:
     beyond = 120 + 3 * edges.cell_px
     assert np.count_nonzero(image[:, beyond:] == 20), "there is something to be mistaken for the subject"
     assert out[:, beyond:].max() == 0
+
+
+@pytest.mark.parametrize(
+    ("edges", "is_on_device", "is_live", "n_cores", "decided"),
+    [
+        ("auto", False, False, 2, "guided"),
+        ("auto", False, True, 2, "linear"),
+        ("auto", False, True, 4, "guided"),
+        ("auto", True, False, 16, "linear"),
+        ("guided", False, True, 2, "guided"),
+        ("linear", False, False, 16, "linear"),
+    ],
+)
+def test_auto_is_guided_where_it_costs_no_frames(
+    edges: str, is_on_device: bool, is_live: bool, n_cores: int, decided: str
+) -> None:
+    """A live run on few cores, and frames that stay on a GPU, are enlarged plainly unless asked otherwise."""
+    options = MatteOptions.model_validate({"edges": edges, "shrink_px": 1})
+
+    found = options.decided(is_on_device=is_on_device, is_live=is_live, n_cores=n_cores)
+
+    assert found == MatteOptions.model_validate({"edges": decided, "shrink_px": 1})
