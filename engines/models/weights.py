@@ -20,7 +20,7 @@ from engines.models.fully_connected import decimated_into
 from engines.models.published import PUBLISHED, imagenet_file
 from engines.models.voc_context import context_into
 
-__all__ = ["init_from", "load_backbone_weights", "voc_deeplab"]
+__all__ = ["init_from", "load_backbone_weights", "towards", "voc_deeplab"]
 
 NESTED_UNDER = ("weights", "state_dict", "model")
 """Where files that hold more than a state dict keep it; `weights` is our own checkpoint's."""
@@ -87,6 +87,27 @@ def init_from(
             "use the same model options, or name the file as backbone_weights to take its backbone only"
         ) from error
     return said
+
+
+@torch.no_grad()
+def towards(model: DeepLab, published: Mapping[str, Tensor], share: float, source: str) -> str:
+    """Move weights part of the way back to published ones, which know more of the world than the training's pictures.
+
+    Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", equation 1. The trap: statistics of batch norm move
+    with them, which is right as long as both trainings kept them where they were.
+
+    Args:
+        published: by name; other weights stay.
+        share: of the way, 0 to 1; `source` names the published ones in the log.
+
+    Returns:
+        What was done, for the log.
+    """
+    weights = model.state_dict()
+    floating = [name for name, tensor in published.items() if tensor.is_floating_point()]
+    for name in floating:
+        weights[name].lerp_(published[name].to(weights[name]), share)
+    return f"init_share: {len(floating)} tensors go {share:.0%} of the way back to {source}"
 
 
 def voc_deeplab(path: Path) -> DeepLab:

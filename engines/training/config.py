@@ -89,6 +89,9 @@ class TrainConfig(Options):
     """`.npz` or `.pth` with torchvision's names, `imagenet` for the published ones; None starts from noise."""
     init_from: Path | None = None
     """A checkpoint to start from; its head is kept only when the classes are the same."""
+    init_share: float = Field(1.0, gt=0, le=1)
+    """Below 1, what `backbone_weights` fills starts between the two: so much of `init_from`, the rest published. A
+    network that was trained on few kinds of pictures gets back part of what it forgot (Wortsman et al. 2022)."""
     teacher: Path | None = None
     """Pascal VOC `.npz`, a checkpoint or an ONNX graph: asked where a source distrusts its labels, and by `distil`."""
     sources: tuple[Source, ...] = Field(min_length=1)
@@ -130,6 +133,10 @@ class TrainConfig(Options):
             raise ValueError(f"validation sets need different names, got {labels}; give each a `name`")
         if self.teacher is None and (self.distil.labelled > 0 or any(source.is_distilled for source in self.sources)):
             raise ValueError("distillation needs a `teacher`: a Pascal VOC .npz, a checkpoint or an ONNX graph")
+        if self.init_share < 1 and (self.init_from is None or self.backbone_weights in {None, "none"}):
+            raise ValueError(
+                f"init_share {self.init_share:g} is a mix of two: name `init_from` and published `backbone_weights`"
+            )
         weights = self.losses.class_weights
         if isinstance(weights, tuple) and len(weights) != len(self.classes):
             raise ValueError(f"losses.class_weights has {len(weights)} values for {len(self.classes)} classes")

@@ -16,6 +16,7 @@ from engines.data.transforms.colour import coloured
 from engines.data.transforms.geometry import Crop, add_bars, affine, cut, fill
 from engines.data.transforms.options import Augment
 from engines.data.transforms.people import pasted, window_without_subject
+from engines.data.transforms.things import with_things
 
 __all__ = ["Augment", "Crop", "augmented"]
 
@@ -38,6 +39,8 @@ def augmented(
             behind = _without_subject(backdrop(rng), config, rng)
             if behind is not None:
                 crop = pasted(crop, behind, config, rng)
+    if config.things_share and rng.random() < config.things_share:
+        crop = with_things(crop, rng)
     image_bgr = coloured(crop.image_bgr, config, rng)
     image_bgr = through_camera(image_bgr, config, rng)
     image_bgr = through_codec(image_bgr, config, rng)

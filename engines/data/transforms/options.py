@@ -75,6 +75,8 @@ class Augment(Options):
     """How far the subject's colours may go towards the backdrop's."""
     without_subject_share: float = Field(0.0, ge=0, le=1)
     """Crops cut from a window of the picture that holds no subject."""
+    things_share: float = Field(0.0, ge=0, le=1)
+    """Crops with made-up objects before or behind the subject, labelled class 0: not all that stands out is one."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Augment":

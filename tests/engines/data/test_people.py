@@ -151,3 +151,33 @@ def test_crops_may_be_wide() -> None:
 
     assert image_bgr.shape == (96, 128, 3)
     assert labels.shape == (96, 128)
+
+
+def test_things_are_no_subject() -> None:
+    """Objects before the subject cover its labels, objects behind it leave the subject's pixels and labels alone."""
+    config = OFF.model_copy(update={"things_share": 1.0, "flip_share": 0.0})
+    pair = _subject()
+    n_behind = n_before = 0
+
+    for seed in range(12):
+        image_bgr, labels, _ = augmented(pair, config, np.random.default_rng(seed))
+        changed = (image_bgr != pair.image_bgr).any(axis=2)
+        assert changed.any()
+        # Where a thing is plainly seen nothing is labelled subject; where no thing is, labels are as they were.
+        np.testing.assert_array_equal(labels[~changed], pair.label_map[~changed])
+        assert set(np.unique(labels[labels != pair.label_map])) <= {0}
+        kept = (labels == 1).sum()
+        n_behind += kept == (pair.label_map == 1).sum()
+        n_before += kept < (pair.label_map == 1).sum()
+    assert n_behind
+    assert n_before
+
+
+def test_things_stay_out_of_bars() -> None:
+    """A letterboxed frame's bars are black, whatever stands in the picture."""
+    config = OFF.model_copy(update={"things_share": 1.0, "scale_min": 0.5, "scale_max": 0.5})
+
+    for seed in range(6):
+        image_bgr, labels, inside = augmented(_subject(), config, np.random.default_rng(seed))
+        assert not image_bgr[inside == 0].any()
+        assert (labels[inside == 0] == IGNORE).all()

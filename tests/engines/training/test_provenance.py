@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from configs import ConfigError
 from engines.errors import CheckpointError
@@ -140,3 +141,30 @@ def test_weights_that_want_another_normalisation_are_refused(tmp_path: Path) -> 
 
     with pytest.raises(CheckpointError, match=r"want model\.normalisation unit, the config says imagenet"):
         fresh_network(other)
+
+
+def test_a_start_may_lie_between_published_and_trained_weights(tmp_path: Path) -> None:
+    """What the published file fills is mixed, layers that only the training knows are taken over whole."""
+    published = tmp_path / "published.pt"
+    torch.save(fresh_network(small_config(tmp_path)).backbone.state_dict(), published)
+    run(small_config(tmp_path, f"backbone_weights={published}", steps=2), tmp_path / "out")
+    last = tmp_path / "out" / "last.pt"
+    heard: list[str] = []
+
+    mixed = fresh_network(
+        small_config(tmp_path, f"backbone_weights={published}", f"init_from={last}", "init_share=0.25"), heard.append
+    ).state_dict()
+
+    start, end = torch.load(published, weights_only=True), Checkpoint.load(last).weights
+    name = "features.0.0.weight"
+    assert not torch.equal(start[name], end[f"backbone.{name}"])
+    expected = 0.75 * start[name] + 0.25 * end[f"backbone.{name}"]
+    torch.testing.assert_close(mixed[f"backbone.{name}"], expected)
+    torch.testing.assert_close(mixed["classifier.weight"], end["classifier.weight"])
+    assert any("75% of the way back" in line for line in heard)
+
+
+def test_half_a_start_needs_both_ends(tmp_path: Path) -> None:
+    """Without published weights there is nothing to go back to."""
+    with pytest.raises(ConfigError, match=r"init_share 0\.5 is a mix of two"):
+        small_config(tmp_path, "init_share=0.5")
