@@ -76,7 +76,7 @@ class Augment(Options):
     without_subject_share: float = Field(0.0, ge=0, le=1)
     """Crops cut from a window of the picture that holds no subject."""
     things_share: float = Field(0.0, ge=0, le=1)
-    """Crops with made-up objects before or behind the subject, labelled class 0: not all that stands out is one."""
+    """Crops with made-up objects behind the subject, labelled class 0: not all that stands out is a subject."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Augment":

@@ -154,23 +154,17 @@ def test_crops_may_be_wide() -> None:
 
 
 def test_things_are_no_subject() -> None:
-    """Objects before the subject cover its labels, objects behind it leave the subject's pixels and labels alone."""
+    """Objects stand where class 0 is: the subject and its ignored rim keep their pixels, and every label stays."""
     config = OFF.model_copy(update={"things_share": 1.0, "flip_share": 0.0})
     pair = _subject()
-    n_behind = n_before = 0
+    n_seen = 0
 
     for seed in range(12):
         image_bgr, labels, _ = augmented(pair, config, np.random.default_rng(seed))
-        changed = (image_bgr != pair.image_bgr).any(axis=2)
-        assert changed.any()
-        # Where a thing is plainly seen nothing is labelled subject; where no thing is, labels are as they were.
-        np.testing.assert_array_equal(labels[~changed], pair.label_map[~changed])
-        assert set(np.unique(labels[labels != pair.label_map])) <= {0}
-        kept = (labels == 1).sum()
-        n_behind += kept == (pair.label_map == 1).sum()
-        n_before += kept < (pair.label_map == 1).sum()
-    assert n_behind
-    assert n_before
+        np.testing.assert_array_equal(labels, pair.label_map)
+        np.testing.assert_array_equal(image_bgr[labels != 0], pair.image_bgr[labels != 0])
+        n_seen += bool((image_bgr != pair.image_bgr).any())
+    assert n_seen >= 10  # now and then the only thing lies outside the crop
 
 
 def test_things_stay_out_of_bars() -> None:
