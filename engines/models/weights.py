@@ -4,6 +4,7 @@ Files are `.npz` arrays or PyTorch state dicts (read with `weights_only=True`) w
 lacks a tensor is refused; what is left out is said, never skipped in silence.
 """
 
+import copy
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -90,24 +91,30 @@ def init_from(
 
 
 @torch.no_grad()
-def towards(model: DeepLab, published: Mapping[str, Tensor], share: float, source: str) -> str:
-    """Move weights part of the way back to published ones, which know more of the world than the training's pictures.
+def towards(model: DeepLab, source: str, share: float) -> str:
+    """Move what `load_backbone_weights` would fill part of the way back to it: it knows more of the world.
 
     Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", equation 1. The trap: statistics of batch norm move
     with them, which is right as long as both trainings kept them where they were.
 
     Args:
-        published: by name; other weights stay.
-        share: of the way, 0 to 1; `source` names the published ones in the log.
+        source: as `load_backbone_weights` takes it, and with its errors.
+        share: of the way, 0 to 1.
 
     Returns:
         What was done, for the log.
     """
-    weights = model.state_dict()
-    floating = [name for name, tensor in published.items() if tensor.is_floating_point()]
-    for name in floating:
-        weights[name].lerp_(published[name].to(weights[name]), share)
-    return f"init_share: {len(floating)} tensors go {share:.0%} of the way back to {source}"
+    published = copy.deepcopy(model)
+    for tensor in published.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.fill_(torch.nan)
+    load_backbone_weights(published, source)
+    weights, n_moved = model.state_dict(), 0
+    for name, tensor in published.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isnan().any():
+            weights[name].lerp_(tensor, share)
+            n_moved += 1
+    return f"init_share: {n_moved} tensors go {share:.0%} of the way back to {source}"
 
 
 def voc_deeplab(path: Path) -> DeepLab:

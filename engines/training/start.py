@@ -6,9 +6,6 @@ said once, here.
 
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
-
 from engines.data.loader import TrainingSet
 from engines.errors import CheckpointError, DataError
 from engines.models.deeplab import DeepLab, build
@@ -23,11 +20,9 @@ __all__ = ["fresh_network", "training_set_of"]
 def fresh_network(config: TrainConfig, say: Callable[[str], None] | None = None) -> DeepLab:
     """The network before its first step, on the CPU; `say` takes what was loaded and what was reset."""
     model = build(config.model, len(config.classes))
-    noise = _copied(model)
     done = []
     if config.backbone_weights is not None:
         done.append(load_backbone_weights(model, config.backbone_weights))
-    published = _of_filled_layers(_copied(model), noise)
     if config.init_from is not None:
         old = Checkpoint.load(config.init_from)
         if old.model.normalisation != config.model.normalisation:
@@ -36,22 +31,12 @@ def fresh_network(config: TrainConfig, say: Callable[[str], None] | None = None)
                 f"config says {config.model.normalisation}; set it to {old.model.normalisation}"
             )
         done.append(init_from(model, old.weights, str(config.init_from), config.classes, old.meaning.classes))
-        if config.init_share < 1:
-            done.append(towards(model, published, 1 - config.init_share, str(config.backbone_weights)))
+        if config.init_share < 1 and config.backbone_weights is not None:
+            done.append(towards(model, config.backbone_weights, 1 - config.init_share))
     if say is not None:
         for line in done:
             say(line)
     return model
-
-
-def _copied(model: DeepLab) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def _of_filled_layers(weights: dict[str, Tensor], noise: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of every layer that a file filled, those among them too that happen to be as they were."""
-    filled = {name.rpartition(".")[0] for name, tensor in weights.items() if not torch.equal(tensor, noise[name])}
-    return {name: tensor for name, tensor in weights.items() if name.rpartition(".")[0] in filled}
 
 
 def training_set_of(config: TrainConfig, say: Callable[[str], None] | None = None) -> TrainingSet:

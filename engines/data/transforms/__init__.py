@@ -39,6 +39,7 @@ def augmented(
             behind = _without_subject(backdrop(rng), config, rng)
             if behind is not None:
                 crop = pasted(crop, behind, config, rng)
+    # Nothing is drawn where it is off, so that the crops of earlier trainings stay as they were.
     if config.things_share and rng.random() < config.things_share:
         crop = with_things(crop, rng)
     image_bgr = coloured(crop.image_bgr, config, rng)

@@ -26,7 +26,7 @@ EDGE_PX = 0.8
 
 
 def with_things(crop: Crop, rng: np.random.Generator) -> Crop:
-    """The crop with one to three things where class 0 is; fresh arrays. Labels and bars stay as they are."""
+    """The crop with one to three things where class 0 is; labels and bars stay as they are."""
     image_bgr = crop.image_bgr.astype(np.float32)
     taken = ((crop.label_map != 0) | (crop.inside == 0)).astype(np.uint8)
     free = cv2.dilate(taken, np.ones((3, 3), np.uint8)) == 0
@@ -34,7 +34,7 @@ def with_things(crop: Crop, rng: np.random.Generator) -> Crop:
         alpha, colours = _placed(free.shape, rng)
         alpha *= free
         image_bgr += alpha[..., None] * (colours - image_bgr)
-    return Crop(np.clip(image_bgr + 0.5, 0, 255).astype(np.uint8), crop.label_map.copy(), crop.inside.copy())
+    return crop._replace(image_bgr=np.clip(image_bgr + 0.5, 0, 255).astype(np.uint8))
 
 
 def _placed(size: tuple[int, int], rng: np.random.Generator) -> tuple[Plane, Plane]:
